@@ -1,0 +1,47 @@
+# Run, test and read the course. Each target makes its own .venv when it is missing or older than the lock.
+
+PROFILE ?= demo
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+RUN := $(CURDIR)/$(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lab clean
+
+help:
+	@echo "make reproduce   run the eight notebooks, skip what is up to date, print every metric (PROFILE=$(PROFILE))"
+	@echo "make test        run the tests, the smoke chain, then each notebook cell by cell (pytest --nbval-lax)"
+	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make clean       remove runs/ and .venv/"
+	@echo
+	@echo "PROFILE   smoke, demo (default), full or paper: make reproduce PROFILE=smoke"
+	@echo "ARGS      more options for the command behind reproduce, test (pytest) and lab:"
+	@echo "          make reproduce ARGS='--force -p seed=7'      make test ARGS='-k course'"
+	@echo "PYTHON    the interpreter, 3.11 or newer, that makes .venv: make test PYTHON=python3.12"
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: set PYTHON=")'
+	@echo "Installing the packages of requirements.lock into $(VENV)/ (once; a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+reproduce: $(INSTALLED)
+	@echo "Running the course with the profile $(PROFILE) into runs/$(PROFILE)/"
+	@$(RUN) -m sapbert_utils reproduce --profile $(PROFILE) $(ARGS)
+
+test: $(INSTALLED)
+	@echo "Testing: modules, style, the smoke chain, then every cell of every notebook with the smoke profile"
+	@$(RUN) -m pytest --nbval-lax --nbval-current-env tests notebooks $(ARGS)
+
+lab: $(INSTALLED)
+	@echo "Opening the notebooks in JupyterLab; stop it with Ctrl-C"
+	@SAPBERT_PROFILE=$(PROFILE) $(RUN) -m jupyterlab notebooks $(ARGS)
+
+clean:
+	@echo "Removing runs/ and $(VENV)/"
+	@rm -rf runs $(VENV)

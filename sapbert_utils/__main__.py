@@ -1,0 +1,94 @@
+"""The command line of the course: ``python -m sapbert_utils --help``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sapbert_utils.course import (
+    NOTEBOOKS,
+    Refused,
+    check_writable,
+    choose,
+    choose_profile,
+    convert,
+    convert_all,
+    find_notebooks,
+    parse_assignments,
+)
+from sapbert_utils.profiles import PROFILES, REPOSITORY
+from sapbert_utils.running import Failed, listing, metrics_table, read_results, run_all, run_one
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sapbert_utils", description="Run the notebooks of the course.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    everywhere = argparse.ArgumentParser(add_help=False)
+    everywhere.add_argument("--notebooks", type=Path, default=NOTEBOOKS, help="the folder of the notebooks")
+    running = argparse.ArgumentParser(add_help=False)
+    running.add_argument("--profile", default="", help=f"{', '.join(PROFILES)} (else $SAPBERT_PROFILE, else demo)")
+    running.add_argument("-p", "--parameter", action="append", default=[], metavar="name=value", dest="parameters",
+                         help="set a parameter of the notebooks that have it; may be repeated")
+    both = [everywhere, running]
+    reproduce = commands.add_parser("reproduce", parents=both, help="run all notebooks that are not up to date")
+    reproduce.add_argument("--force", action="store_true", help="run also what is up to date")
+    run = commands.add_parser("run", parents=both, help="run one notebook")
+    run.add_argument("notebook", help="its number or name, for example 03")
+    commands.add_parser("list", parents=[everywhere], help="show notebooks, parameters and measured times")
+    published = commands.add_parser(
+        "publish", parents=[everywhere], help="put outputs and figures of the finished demo run where git keeps them")
+    published.add_argument("--figures", type=Path, default=REPOSITORY / "figures", help="the folder of the figures")
+    return parser
+
+
+def _say(text: str) -> None:
+    print(text, end="", flush=True)
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    notebooks, profile = find_notebooks(options.notebooks), choose_profile(options.profile)
+    parameters = convert_all(notebooks, parse_assignments(options.parameters))
+    check_writable(profile)
+    run_all(notebooks, parameters, profile, options.force, _say)
+    _say(f"\n{metrics_table(read_results(notebooks, profile))}\n")
+
+
+def _run(options: argparse.Namespace) -> None:
+    notebook, profile = choose(find_notebooks(options.notebooks), options.notebook), choose_profile(options.profile)
+    parameters = convert(notebook, parse_assignments(options.parameters))
+    check_writable(profile)
+    _say(f"{notebook.label} … ")
+    run_one(notebook, parameters, profile, _say)
+    _say(f"\n{metrics_table(read_results([notebook], profile))}\n")
+
+
+def _list(options: argparse.Namespace) -> None:
+    _say(f"{listing(find_notebooks(options.notebooks), list(PROFILES.values()))}\n")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from sapbert_utils.publishing import publish
+
+    for path in publish(find_notebooks(options.notebooks), PROFILES["demo"], options.figures):
+        _say(f"{path}\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns 0, 1 when a notebook failed, 2 when the command was refused."""
+    options = _parser().parse_args(arguments)
+    command = {"reproduce": _reproduce, "run": _run, "list": _list, "publish": _publish}[options.command]
+    try:
+        command(options)
+    except Refused as error:
+        print(f"sapbert_utils: {error}", file=sys.stderr)
+        return 2
+    except Failed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; what had finished is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Readers of the gold corpora; every one gives mentions, gold concepts and a dictionary."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .open_data.ontologies import read_hpo, read_icd10
+from .terminology import stable_hash
+
+ICD10_TARGETS = ("GER", "SPA", "FRE", "POR", "VIE", "GRE", "CHI", "JPN")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Mentions with gold concepts (several joined by ``|``), and the dictionary to link them to."""
+
+    name: str
+    mentions: tuple[str, ...]
+    gold: tuple[str, ...]
+    names: tuple[str, ...]
+    concepts: tuple[str, ...]
+
+    def only(self, keep, name: str) -> "Benchmark":
+        """The queries whose gold concept satisfies ``keep``; the dictionary stays whole."""
+        rows = [i for i, gold in enumerate(self.gold) if keep(gold)]
+        return replace(self, name=name, mentions=tuple(self.mentions[i] for i in rows),
+                       gold=tuple(self.gold[i] for i in rows))
+
+    def sample(self, size: int | None) -> "Benchmark":
+        """At most ``size`` queries: those whose mention hashes lowest, whatever the order."""
+        rows = sorted(range(len(self.mentions)), key=lambda i: stable_hash(self.mentions[i]))[:size]
+        return replace(self, mentions=tuple(self.mentions[i] for i in rows), gold=tuple(self.gold[i] for i in rows))
+
+
+def hpo_layperson(max_names: int | None = None) -> Benchmark:
+    """HPO layperson synonyms -> the term's clinical names, all lower-cased.
+
+    A layperson synonym that is also some term's clinical name asks nothing and is left out. ``max_names`` keeps a
+    fixed part of the dictionary and the queries it can answer, for tests.
+    """
+    clinical, layperson = {}, {}
+    for term in read_hpo():
+        for name, term_type, _ in term.names:
+            (layperson if term_type == "CMN" else clinical).setdefault(name.lower(), set()).add(term.code)
+    if max_names:
+        kept = sorted(clinical, key=lambda n: stable_hash(min(clinical[n])))[:max_names]
+        clinical = {name: clinical[name] for name in kept}
+    codes = set().union(*clinical.values())
+    queries = {n: c & codes for n, c in layperson.items() if n not in clinical and c & codes}
+    return Benchmark("HPO layperson", tuple(queries), tuple("|".join(sorted(c)) for c in queries.values()),
+                     tuple(clinical), tuple("|".join(sorted(c)) for c in clinical.values()))
+
+
+def layperson_strings() -> set[str]:
+    """All HPO layperson synonyms, lower-cased: what must stay out of training."""
+    return {name.lower() for term in read_hpo() for name, term_type, _ in term.names if term_type == "CMN"}
+
+
+def is_dev(concept: str) -> bool:
+    """The fixed split by concept of the HPO benchmark: 20 % dev, 80 % test."""
+    return stable_hash(concept) % 5 == 0
+
+
+def icd10_part(code: str) -> str:
+    """``test``, ``dev`` (one three-character block in ten each) or ``train``: siblings are near-duplicates, so
+    the split is by block."""
+    return {0: "test", 1: "dev"}.get(stable_hash(f"block {code[:3]}") % 10, "train")
+
+
+def icd10_queries(part: str, max_queries: int | None = None, max_names: int | None = None) -> dict[str, Benchmark]:
+    """LAT code -> native ICD-10 names of the blocks of ``part``, to be linked to all English ICD-10 names.
+
+    ``max_names`` keeps only part of the English names (those of the queries first), for tests.
+    """
+    terms = list(read_icd10())
+    english = [(term.names[0][0], term.code) for term in terms]
+    if max_names:
+        english = sorted(english, key=lambda row: (icd10_part(row[1]) != part, stable_hash(row[1])))[:max_names]
+    codes = {code for _, code in english}
+    found = {}
+    for language in ICD10_TARGETS:
+        rows = {n: t.code for t in terms if icd10_part(t.code) == part and t.code in codes
+                for n, tty, lat in t.names if lat == language and tty == "PT"}
+        found[language] = Benchmark(f"ICD-10 {language} {part}", tuple(rows), tuple(rows.values()),
+                                    *zip(*english)).sample(max_queries)
+    return found
+
+
+def held_out_icd10() -> tuple[set[str], set[str]]:
+    """(all names, lower-cased, and all codes) of the dev and test blocks: kept out of cross-lingual training."""
+    held = [term for term in read_icd10() if icd10_part(term.code) != "train"]
+    return {name.lower() for term in held for name, _, _ in term.names}, {term.code for term in held}
+
+
+def benchmarks_folder() -> Path | None:
+    """The reader's folder of gold corpora, ``$SAPBERT_BENCHMARKS``, when set."""
+    folder = os.environ.get("SAPBERT_BENCHMARKS")
+    return Path(folder).expanduser().resolve() if folder else None
+
+
+def read_biosyn(folder: Path, part: str = "test", name: str = "NCBI-disease") -> Benchmark:
+    """A BioSyn-preprocessed corpus: ``processed_<part>/*.concept`` and ``<part>_dictionary.txt``.
+
+    Raises ``FileNotFoundError`` or ``ValueError`` with file and line.
+    """
+    files = sorted(Path(folder, f"processed_{part}").glob("*.concept"))
+    if not files:
+        raise FileNotFoundError(f"{folder}/processed_{part} holds no .concept file: unpack the BioSyn-preprocessed corpus there")
+    queries = [(row[3], row[4]) for file in files for row in _fields(file, 5)]
+    dictionary = _fields(Path(folder, f"{part}_dictionary.txt"), 2)
+    return Benchmark(name, *zip(*queries), tuple(n for _, n in dictionary), tuple(c for c, _ in dictionary))
+
+
+def _fields(path: Path, count: int) -> list[list[str]]:
+    rows = []
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            row = line.rstrip("\n").split("||")
+            if len(row) != count:
+                raise ValueError(f"{path}, line {number}: {len(row)} fields where {count} are expected: {line[:200]!r}")
+            rows.append([field.strip().lower() if i == 3 or (count == 2 and i == 1) else field.strip()
+                         for i, field in enumerate(row)])
+    return rows
+
+
+def read_xlbel(path: Path) -> list[tuple[str, str]]:
+    """(gold CUIs joined by ``|``, mention) of an XL-BEL file: ``CUI[|CUI…]||mention[||context]`` a line."""
+    rows = []
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            row = line.rstrip("\n").split("||")
+            if len(row) not in (2, 3):
+                raise ValueError(f"{path}, line {number}: expected CUI||mention[||context], found {line[:200]!r}")
+            rows.append((row[0], row[1]))
+    return rows

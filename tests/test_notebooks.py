@@ -1,0 +1,111 @@
+"""House style of the committed notebooks, and outputs that are fit to be shown."""
+
+import ast
+import re
+
+import nbformat
+import papermill
+import pytest
+
+from sapbert_utils.course import NOTEBOOKS, read_notebook
+from sapbert_utils.profiles import PROFILES
+from sapbert_utils.publishing import MAX_BYTES, METADATA, faults
+
+COURSE = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+SCALARS = {"str", "int", "float", "bool"}
+each = pytest.mark.parametrize("path", COURSE, ids=lambda p: p.stem[:2])
+every = pytest.mark.parametrize("path", COURSE + SOLUTIONS, ids=lambda p: p.parent.name[:1] + p.stem[:2])
+
+
+def cells(path, kind=None):
+    return [c for c in nbformat.read(path, as_version=4).cells if kind in (None, c.cell_type)]
+
+
+def headings(path):
+    lines = [line for c in cells(path, "markdown") for line in c.source.splitlines()]
+    return [line.lstrip("# ").strip().lower() for line in lines if re.match(r"#+ ", line)]
+
+
+def test_eight_notebooks_in_order_each_with_its_solutions():
+    assert [p.stem[:2] for p in COURSE] == [f"{i:02}" for i in range(8)]
+    assert {p.stem for p in SOLUTIONS} <= {p.stem for p in COURSE}
+
+
+@each
+def test_opens_with_title_promises_and_the_table_of_profiles(path):
+    assert cells(path)[0].cell_type == "markdown" and re.match(r"# \S", cells(path)[0].source)
+    before = cells(path)
+    before = before[: next(i for i, c in enumerate(before) if c.cell_type == "code")]
+    opening = "\n".join(c.source for c in before)
+    for promise in ("What you'll do", "What you'll learn", "What you'll need"):
+        assert promise in opening.replace("’", "'")
+    head = next(line for line in opening.splitlines() if line.startswith("|")).lower()
+    assert all(word in head for word in ("time", "memory", "download", "hardware")), head
+    assert all(re.search(rf"^\|[ `*]*{name}\b", opening, re.MULTILINE) for name in PROFILES)
+
+
+@each
+def test_has_one_parameters_cell_of_annotated_commented_scalars(path):
+    tagged = [c for c in cells(path) if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1 and tagged[0].cell_type == "code"
+    nodes = ast.parse(tagged[0].source).body
+    assert all(isinstance(node, ast.AnnAssign) for node in nodes)
+    parameters = read_notebook(path).parameters
+    assert list(parameters)[:1] == ["profile"] and "seed" in parameters
+    assert all(p.annotation in SCALARS and p.help for p in parameters.values()), parameters
+    seen = papermill.inspect_notebook(path)  # what papermill --help-notebook shows is the same
+    assert {p["name"]: p["help"] for p in seen.values()} == {p.name: p.help for p in parameters.values()}
+
+
+@each
+def test_records_its_run_under_its_own_name(path):
+    code = cells(path, "code")
+    assert f'Run("{path.stem}"' in "\n".join(c.source for c in code)
+    assert any("run.finish()" in c.source for c in code)
+
+
+@every
+def test_code_cells_are_short_and_told_about(path):
+    code, prose = cells(path, "code"), cells(path, "markdown")
+    assert [c.source[:60] for c in code if len(c.source.splitlines()) > 25] == []
+    assert all(c.source.strip() for c in code)
+    assert len(prose) >= 0.7 * len(code)
+
+
+@each
+def test_closes_with_recap_exercises_reading_and_what_is_next(path):
+    found = headings(path)
+    for word in ("recap", "exercises", "further reading", "next"):
+        assert any(word in heading for heading in found), word
+    text = "\n".join(c.source for c in cells(path, "markdown"))
+    after = re.split(r"^#+ .*exercises", text, flags=re.MULTILINE | re.IGNORECASE)[-1]
+    after = re.split(r"^#+ .*further reading", after, flags=re.MULTILINE | re.IGNORECASE)[0]
+    assert len(re.findall(r"^(?:#+ .*\b|\*{0,2})(?:exercise )?[123][.):]", after, re.MULTILINE | re.IGNORECASE)) == 3
+
+
+@pytest.mark.parametrize("path", COURSE[1:5], ids=lambda p: p.stem[:2])
+def test_toy_cells_are_checked_by_their_output(path):
+    checked = [c for c in cells(path, "code") if "nbval-check-output" in c.metadata.get("tags", [])]
+    assert checked and all(c.outputs for c in checked)
+
+
+@every
+def test_outputs_are_complete_clean_and_described(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = cells(path, "code")
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+    assert faults(notebook, [NOTEBOOKS.parent]) == []
+    for output in (o for c in code for o in c.outputs):
+        assert "Warning" not in str(output.get("text", ""))
+        if "image/png" in output.get("data", {}):
+            assert output.metadata.get("image/png", {}).get("alt"), "an image needs alternative text"
+
+
+@every
+def test_metadata_is_clean_and_the_file_small(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata == METADATA
+    assert all(set(c.metadata) <= {"tags"} for c in notebook.cells)
+    assert path.stat().st_size <= MAX_BYTES
+    nbformat.validate(notebook)

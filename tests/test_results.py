@@ -1,0 +1,78 @@
+"""results.json: one schema, and files that are either whole or untouched."""
+
+import json
+
+import jsonschema
+import matplotlib
+import pytest
+from matplotlib.figure import Figure
+
+from sapbert_utils import results
+from sapbert_utils.profiles import PROFILES, get_profile
+from sapbert_utils.results import SCHEMA, Run, sha256, write_json
+
+
+@pytest.fixture
+def run():
+    return Run("03_pretrain", get_profile("smoke"), 33, learning_rate=1e-4)
+
+
+def test_a_finished_run_is_valid_and_names_no_folder(run, tmp_path):
+    run.profile.data.mkdir(parents=True)
+    (run.profile.data / "pairs.txt").write_text("a||b")
+    (tmp_path / "own.txt").write_text("elsewhere")
+    run.input(run.profile.data / "pairs.txt", "01_build")
+    run.input(tmp_path / "own.txt", "01_build")
+    run.output(run.profile.data)
+    run.metric("acc@1", 0.12345678, expected=(None, 1), unit="%")
+    run.metric("steps", 4)
+    record = json.loads(run.finish().read_text())
+    jsonschema.validate(record, SCHEMA)
+    assert record["inputs"].keys() == {"data/pairs.txt", "external/own.txt"}
+    assert record["inputs"]["data/pairs.txt"] == sha256(run.profile.data / "pairs.txt")
+    assert record["metrics"][0] == {"name": "acc@1", "value": 0.1235, "unit": "%", "expected": [None, 1]}
+    assert record["parameters"] == {"learning_rate": 1e-4} and record["peak_memory_mb"] > 0
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_a_missing_input_says_which_notebook_and_command(run):
+    with pytest.raises(FileNotFoundError) as caught:
+        run.input(run.profile.data / "pairs.txt", "01_build_synonym_pairs_from_umls")
+    message = str(caught.value)
+    assert "pairs.txt" in message and "01_build_synonym_pairs_from_umls" in message
+    assert "python -m sapbert_utils run 01 --profile smoke" in message
+
+
+def test_a_broken_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_json(tmp_path / "a" / "results.json", {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"new": object()})
+    monkeypatch.setattr(results.os, "replace", lambda *paths: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_json(path, {"new": 2})
+    assert json.loads(path.read_text()) == {"old": 1}
+
+
+def test_hash_of_a_folder_follows_names_and_contents(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("1")
+    first = sha256(tmp_path / "a")
+    (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
+    renamed = sha256(tmp_path / "a")
+    (tmp_path / "a" / "y").write_text("2")
+    assert len({first, renamed, sha256(tmp_path / "a")}) == 3
+
+
+def test_a_figure_is_saved_and_recorded(run, monkeypatch):
+    matplotlib.use("Agg")
+    run.figure(Figure(figsize=(1, 1)), "map", alt="an empty map")
+    assert (run.profile.figures / "map.png").read_bytes().startswith(b"\x89PNG")
+    assert "figures/map.png" in run.record["outputs"]
+
+
+def test_profiles_come_from_the_name_the_environment_or_demo(monkeypatch):
+    assert get_profile().name == "demo" and get_profile("full").name == "full"
+    monkeypatch.setenv("SAPBERT_PROFILE", "smoke")
+    assert get_profile() is PROFILES["smoke"] and get_profile("paper").name == "paper"
+    with pytest.raises(ValueError, match="huge.*smoke, demo, full, paper"):
+        get_profile("huge")

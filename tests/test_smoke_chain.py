@@ -1,0 +1,70 @@
+"""The whole course through papermill with the smoke profile: it runs, is skipped, and fails when it is broken."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import jsonschema
+import nbformat
+import pytest
+
+from sapbert_utils.course import NOTEBOOKS
+from sapbert_utils.profiles import REPOSITORY
+from sapbert_utils.results import SCHEMA
+
+STEMS = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def runner(runs, *arguments):
+    """One command in a process of its own: the finished process and its seconds."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("SAPBERT_PROFILE", "SAPBERT_BENCHMARKS")}
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "sapbert_utils", *arguments], cwd=REPOSITORY, capture_output=True,
+                          text=True, env={**environment, "SAPBERT_RUNS": str(runs)})
+    return done, time.perf_counter() - started
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    done, seconds = runner(runs, "reproduce", "--profile", "smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs, done, seconds
+
+
+def test_the_chain_writes_eight_valid_results_and_its_table(chain):
+    runs, done, _ = chain
+    assert len(STEMS) == 8
+    for stem in STEMS:
+        record = json.loads((runs / "smoke" / "results" / f"{stem}.json").read_text())
+        jsonschema.validate(record, SCHEMA)
+        assert record["notebook"] == stem and record["profile"] == "smoke"
+        assert (runs / "smoke" / "notebooks" / f"{stem}.ipynb").exists()
+    assert done.stderr == "" and done.stdout.splitlines()[-1].startswith("8 notebooks, ")
+
+
+def test_a_second_call_runs_nothing(chain):
+    done, seconds = runner(chain[0], "reproduce", "--profile", "smoke")
+    assert done.returncode == 0 and done.stdout.count("up to date") == 8, done.stdout + done.stderr
+    assert seconds < 20
+
+
+def test_each_notebook_alone_names_the_one_it_needs(tmp_path):
+    done, _ = runner(tmp_path, "run", "04", "--profile", "smoke")
+    assert done.returncode == 1 and "python -m sapbert_utils run 0" in done.stderr, done.stderr
+
+
+def test_a_broken_notebook_fails_the_chain(chain, tmp_path):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for stem in STEMS[:2]:
+        notebook = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+        if stem == STEMS[1]:
+            notebook.cells.insert(2, nbformat.v4.new_code_cell("broken = 1 / 0"))
+        nbformat.write(notebook, folder / f"{stem}.ipynb")
+    done, _ = runner(chain[0], "reproduce", "--profile", "smoke", "--notebooks", str(folder))
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr and STEMS[1] in done.stderr
+    done, _ = runner(chain[0], "reproduce", "--profile", "smoke")
+    assert done.stdout.count("up to date") == 8, "the failed copy must leave the last good run valid"
