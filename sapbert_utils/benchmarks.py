@@ -105,7 +105,8 @@ def read_biosyn(folder: Path, part: str = "test", name: str = "NCBI-disease") ->
     """
     files = sorted(Path(folder, f"processed_{part}").glob("*.concept"))
     if not files:
-        raise FileNotFoundError(f"{folder}/processed_{part} holds no .concept file: unpack the BioSyn-preprocessed corpus there")
+        raise FileNotFoundError(f"{folder}/processed_{part} holds no .concept file: unpack the BioSyn-preprocessed "
+                                f"corpus there")
     queries = [(row[3], row[4]) for file in files for row in _fields(file, 5)]
     dictionary = _fields(Path(folder, f"{part}_dictionary.txt"), 2)
     return Benchmark(name, *zip(*queries), tuple(n for _, n in dictionary), tuple(c for c, _ in dictionary))

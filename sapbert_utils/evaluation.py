@@ -56,7 +56,8 @@ def score_upstream(benchmark: Benchmark, vectors: np.ndarray, embed_mentions, si
 
 
 def evaluate(encoder: Encoder, benchmark: Benchmark, cache: Path | str = "", poolings: Sequence[str] = (),
-             similarities: Sequence[str] = ("cosine", "dot"), k: int = 10, progress: str = "") -> dict[tuple[str, str], np.ndarray]:
+             similarities: Sequence[str] = ("cosine", "dot"), k: int = 10,
+             progress: str = "") -> dict[tuple[str, str], np.ndarray]:
     """(pooling, similarity) -> first-hit ranks of every query, the dictionary encoded once.
 
     ``cache`` is the folder for the dictionary's vectors (empty: not kept).

@@ -68,7 +68,7 @@ def write_pairs(pairs: pd.DataFrame, path: Path | str) -> Path:
         for row in pairs[["cui", "name1", "name2"]].itertuples(index=False):
             line = "||".join(row)
             if line.count("||") != 2 or "\n" in line or "|||" in line:
-                raise ValueError(f"{path}: a field of {tuple(row)!r} holds or touches || or a line end; see clean_names")
+                raise ValueError(f"{path}: {tuple(row)!r} holds or touches || or a line end; use clean_names")
             out.write(line + "\n")
     os.replace(partial, path)
     return path

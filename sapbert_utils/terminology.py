@@ -76,7 +76,8 @@ def open_terms() -> pd.DataFrame:
     for term in read_icd10():
         cuis = cuis_of.get(term.names[0][0].lower(), ())
         rows += _rows(term, *(cuis if len(cuis) == 1 else (f"ICD10:{term.code}",)))
-    return pd.DataFrame(rows, columns=["cui", "name", "language", "source", "term_type", "code"], dtype="str").drop_duplicates()
+    columns = ["cui", "name", "language", "source", "term_type", "code"]
+    return pd.DataFrame(rows, columns=columns, dtype="str").drop_duplicates()
 
 
 def _concept(term: Term) -> str | None:
@@ -123,7 +124,8 @@ def build_open_metathesaurus(folder: Path | str, max_concepts: int | None = None
         ranked = sorted(names["cui"].unique(), key=stable_hash)
         kept = names["source"].where(names["source"] != "ICD10").groupby(names["cui"]).count() > 1
         english = [c for c in ranked if kept[c]][:max_concepts]
-        icd10 = [c for c in ranked if c in set(names.loc[names["source"] == "ICD10", "cui"])][:max_concepts]
+        coded = set(names.loc[names["source"] == "ICD10", "cui"])
+        icd10 = [c for c in ranked if c in coded][:max_concepts]
         names = names[names["cui"].isin({*english, *icd10})]
     return write_mrconso(names, folder)
 

@@ -67,7 +67,7 @@ def fetch(name: str) -> Path:
                 )
             return Path(os.replace(file, folder / file.name) or folder / file.name)
     except OSError as error:
-        raise RuntimeError(f"cannot write the cache folder {folder} ({error}); set SAPBERT_CACHE to one you own") from error
+        raise RuntimeError(f"cannot write the cache {folder} ({error}); set SAPBERT_CACHE to a folder you own") from error
 
 
 @cache

@@ -27,7 +27,7 @@ def convert_e5(target: Path, data: bytes | None = None) -> Path:
     try:
         config, pieces, tensors = _parse(data)
     except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{MEMBER} is cut short or altered ({error}); remove the wheel from the cache and retry") from error
+        raise ValueError(f"{MEMBER} is cut short or altered ({error}); remove the wheel from the cache, retry") from error
     model = XLMRobertaModel(config, add_pooling_layer=False)
     model.load_state_dict(_state_dict(tensors, config), strict=True)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,8 @@ def _parse(data: bytes):
     (n_bytes,) = struct.unpack_from("<I", data, at + 4)  # of a normalisation map that NFKC makes needless
     at += 8 + n_bytes
     config = XLMRobertaConfig(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=ff,
-        max_position_embeddings=max_pos + 2, type_vocab_size=1, layer_norm_eps=1e-12, bos_token_id=bos, eos_token_id=eos,
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=ff, max_position_embeddings=max_pos + 2, type_vocab_size=1, layer_norm_eps=1e-12, bos_token_id=bos, eos_token_id=eos,
         pad_token_id=pad)
     return config, pieces, _tensors(data, at)
 
