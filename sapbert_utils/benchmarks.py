@@ -130,7 +130,7 @@ def read_xlbel(path: Path) -> list[tuple[str, str]]:
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             row = line.rstrip("\n").split("||")
-            if len(row) not in (2, 3):
+            if len(row) not in (2, 3) or not all(row[:2]):
                 raise ValueError(f"{path}, line {number}: expected CUI||mention[||context], found {line[:200]!r}")
             rows.append((row[0], row[1]))
     return rows

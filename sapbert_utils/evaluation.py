@@ -43,10 +43,10 @@ def split_mention(mention: str) -> list[str]:
 
 
 def score_upstream(benchmark: Benchmark, vectors: np.ndarray, embed_mentions, similarity: str = "dot",
-                   k: int = 10) -> np.ndarray:
+                   k: int = 10, split=split_mention) -> np.ndarray:
     """First-hit ranks by upstream's rules for BioSyn corpora: a query is right at k when every part of its mention
     has a right name among the top k. ``embed_mentions`` maps a list of strings to (m, d) vectors."""
-    parts = [(i, part) for i, mention in enumerate(benchmark.mentions) for part in split_mention(mention)]
+    parts = [(i, part) for i, mention in enumerate(benchmark.mentions) for part in split(mention)]
     candidates, _ = search(embed_mentions([p for _, p in parts]), vectors, min(k, len(vectors)), similarity)
     ranks = first_hits(candidates, benchmark.concepts, [benchmark.gold[i] for i, _ in parts])
     worst = np.zeros(len(benchmark.mentions), dtype=int)
@@ -57,18 +57,21 @@ def score_upstream(benchmark: Benchmark, vectors: np.ndarray, embed_mentions, si
 
 def evaluate(encoder: Encoder, benchmark: Benchmark, cache: Path | str = "", poolings: Sequence[str] = (),
              similarities: Sequence[str] = ("cosine", "dot"), k: int = 10,
-             progress: str = "") -> dict[tuple[str, str], np.ndarray]:
+             progress: str = "", composite: bool = True) -> dict[tuple[str, str], np.ndarray]:
     """(pooling, similarity) -> first-hit ranks of every query, the dictionary encoded once.
 
-    ``cache`` is the folder for the dictionary's vectors (empty: not kept).
+    ``cache`` is the folder for the dictionary's vectors (empty: not kept). ``composite=False`` leaves mentions
+    whole where ``+`` and ``|`` do not join several concepts (ICD-10, XL-BEL).
     """
+    split = split_mention if composite else lambda mention: [mention]
     poolings = list(poolings or [encoder.pooling])
     names = list(benchmark.names)
     dictionary = (encode_cached(encoder, names, cache, poolings, progress) if cache else
                   encode_poolings(encoder, names, poolings, progress=progress))
-    parts = sorted({p for m in benchmark.mentions for p in split_mention(m)})
+    parts = sorted({p for m in benchmark.mentions for p in split(m)})
     row, vectors = {p: i for i, p in enumerate(parts)}, encode_poolings(encoder, parts, poolings)
-    return {(p, s): score_upstream(benchmark, dictionary[p], lambda m, p=p: vectors[p][[row[x] for x in m]], s, k)
+    return {(p, s): score_upstream(benchmark, dictionary[p], lambda m, p=p: vectors[p][[row[x] for x in m]], s, k,
+                                   split)
             for p in poolings for s in similarities}
 
 

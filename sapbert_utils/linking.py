@@ -38,7 +38,7 @@ def search(queries: np.ndarray, dictionary: np.ndarray, k: int = 10, similarity:
 
 
 def _prepared(vectors: np.ndarray, similarity: str) -> torch.Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
+    tensor = torch.tensor(np.asarray(vectors, dtype=np.float32))
     if not torch.isfinite(tensor).all():
         raise ValueError("the vectors hold NaN or infinity: the model that made them is broken")
     return torch.nn.functional.normalize(tensor, dim=1) if similarity == "cosine" else tensor

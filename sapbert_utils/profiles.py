@@ -26,8 +26,21 @@ class Profile:
     multilingual_batch_size: int
     learning_rate: float
     multilingual_learning_rate: float
+    schedule: str
+    pooling: str  # in place of [CLS]: the small stand-in models were built for mean pooling; "cls": as in the papers
+    sampling: str  # "concepts": a short run sees each concept once rather than some fifty times; "pairs": as upstream
+    freeze_word_embeddings: bool  # of the multilingual model: 250,000 words are too many to train on a CPU
     max_queries: int | None  # queries a benchmark and language
     map_names: int  # names on a map of the embedding space
+
+    def recipe_settings(self, multilingual: bool) -> dict:
+        """What this profile changes in a recipe of ``training.RECIPES`` (its ``get_recipe`` takes them)."""
+        if multilingual:
+            return {"batch_size": self.multilingual_batch_size, "learning_rate": self.multilingual_learning_rate,
+                    "schedule": self.schedule, "sampling": self.sampling,
+                    "freeze_word_embeddings": self.freeze_word_embeddings}
+        return {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "schedule": self.schedule,
+                "sampling": self.sampling}
 
     @property
     def folder(self) -> Path:
@@ -56,21 +69,23 @@ class Profile:
 
 
 _OPEN = dict(english_model="minilm", multilingual_model="e5-multilingual")
-_RATES = dict(learning_rate=3e-4, multilingual_learning_rate=2e-4)
+_SHORT = dict(learning_rate=3e-4, multilingual_learning_rate=2e-4, schedule="linear", pooling="mean",
+              sampling="concepts", freeze_word_embeddings=True)
 
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", **_OPEN, **_RATES, num_layers=2, max_concepts=600, steps=4, multilingual_steps=2,
+        Profile("smoke", **_OPEN, **_SHORT, num_layers=2, max_concepts=600, steps=4, multilingual_steps=2,
                 batch_size=32, multilingual_batch_size=16, max_queries=60, map_names=200),
-        Profile("demo", **_OPEN, **_RATES, num_layers=None, max_concepts=None, steps=400, multilingual_steps=100,
+        Profile("demo", **_OPEN, **_SHORT, num_layers=None, max_concepts=None, steps=160, multilingual_steps=100,
                 batch_size=256, multilingual_batch_size=128, max_queries=400, map_names=4000),
-        Profile("full", **_OPEN, **_RATES, num_layers=None, max_concepts=None, steps=None, multilingual_steps=None,
+        Profile("full", **_OPEN, **_SHORT, num_layers=None, max_concepts=None, steps=None, multilingual_steps=None,
                 batch_size=256, multilingual_batch_size=256, max_queries=None, map_names=10000),
         Profile("paper", english_model="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
                 multilingual_model="xlm-roberta-base", num_layers=None, max_concepts=None, steps=None,
                 multilingual_steps=None, batch_size=256, multilingual_batch_size=256, learning_rate=2e-5,
-                multilingual_learning_rate=2e-5, max_queries=None, map_names=10000),
+                multilingual_learning_rate=2e-5, schedule="constant", pooling="cls", sampling="pairs",
+                freeze_word_embeddings=False, max_queries=None, map_names=10000),
     )
 }
 

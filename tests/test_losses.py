@@ -1,0 +1,54 @@
+"""The O(N²) miner and the loss equal pytorch-metric-learning's."""
+
+import pytest
+import torch
+from pytorch_metric_learning.losses import MultiSimilarityLoss
+from pytorch_metric_learning.miners import TripletMarginMiner
+
+from sapbert_utils.losses import mine_all, multi_similarity_loss
+
+
+def batch(kind: str, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    n = {"pairs": 64, "mixed": 48, "one concept": 12, "no positive": 12, "all equal": 10, "ties": 24}[kind]
+    x = torch.randn(n, 16, generator=generator)
+    y = {"pairs": torch.arange(n // 2).repeat(2), "mixed": torch.randint(0, 8, (n,), generator=generator),
+         "one concept": torch.zeros(n, dtype=torch.long), "no positive": torch.arange(n),
+         "all equal": torch.arange(n) % 3, "ties": torch.arange(n) % 6}[kind]
+    if kind == "all equal":
+        x = x[:1].expand(n, 16).clone()
+    if kind == "ties":
+        x = x[torch.arange(n) % 8].clone()
+    return x.requires_grad_(), y
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["pairs", "mixed", "one concept", "no positive", "ties"])
+def test_loss_and_gradient_equal_the_reference(kind, seed):
+    x, y = batch(kind, seed)
+    triplets = TripletMarginMiner(margin=0.2, type_of_triplets="all")(x, y)
+    expected = MultiSimilarityLoss(alpha=1, beta=60, base=0.5)(x, y, triplets)
+    positive, negative = mine_all(x, y)
+    loss = multi_similarity_loss(x, positive, negative)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6, rel=1e-6)
+    if expected.requires_grad and expected.item():
+        ours, theirs = torch.autograd.grad(loss, x)[0], torch.autograd.grad(expected, x)[0]
+        assert torch.allclose(ours, theirs, atol=1e-6)
+    kept = torch.zeros_like(positive)
+    kept[triplets[0], triplets[1]] = True
+    assert torch.equal(kept, positive)
+
+
+@pytest.mark.parametrize("kind", ["all equal", "no positive", "one concept"])
+def test_degenerate_batches_are_finite_in_loss_and_gradient(kind):
+    x, y = batch(kind, 0)
+    loss = multi_similarity_loss(x, *mine_all(x, y))
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(x.grad).all()
+
+
+def test_margin_decides_what_is_hard():
+    x = torch.tensor([[1.0, 0.0], [0.99, 0.14], [0.0, 1.0]])
+    y = torch.tensor([0, 0, 1])
+    assert not mine_all(x, y, margin=0.2)[0].any()
+    assert mine_all(x, y, margin=2.0)[0].sum() == 2
