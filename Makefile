@@ -26,8 +26,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: set PYTHON=")'
 	@echo "Installing the packages of requirements.lock into $(VENV)/ (once; a few minutes)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(RUN) -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 reproduce: $(INSTALLED)

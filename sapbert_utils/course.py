@@ -12,7 +12,7 @@ from pathlib import Path
 from sapbert_utils.profiles import REPOSITORY, Profile, get_profile
 
 NOTEBOOKS = REPOSITORY / "notebooks"
-PATH_PARAMETERS = ("_dir", "_file", "_path")
+PATH_PARAMETERS = ("_dir", "_file", "_path", "_csv")
 
 
 class Refused(Exception):

@@ -64,7 +64,8 @@ def batches(pairs: pd.DataFrame, batch_size: int, seed: int,
     label, first, second = pd.factorize(pairs["cui"])[0], pairs["name1"].tolist(), pairs["name2"].tolist()
     rows_of = [[i] for i in range(len(pairs))] if sampling == "pairs" else list(pairs.groupby(label).indices.values())
     if len(rows_of) < batch_size:
-        raise ValueError(f"{len(rows_of)} {sampling} do not fill one batch of {batch_size}: lower batch_size or add data")
+        raise ValueError(f"{len(rows_of)} {sampling} do not fill one batch of {batch_size}: "
+                         f"lower batch_size or add data")
     draw = random.Random(seed)
     while True:
         order = [rows[draw.randrange(len(rows))] for rows in draw.sample(rows_of, len(rows_of))]

@@ -7,7 +7,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from sapbert_utils.encoder import encode, encode_poolings, length_sorted_chunks, load_encoder, pool, save_encoder
 
-NAMES = ["heart attack", "MI", "myocardial infarction of the anterior wall, unspecified", "wide nose", "heart attack", ""]
+NAMES = ["heart attack", "MI", "myocardial infarction of the anterior wall, unspecified", "wide nose", "MI", ""]
 
 
 @pytest.fixture(scope="module")

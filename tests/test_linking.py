@@ -18,7 +18,8 @@ def encoder():
 def test_search_equals_brute_force_whatever_the_block(similarity, block):
     rng = np.random.default_rng(0)
     queries, dictionary = rng.normal(size=(9, 8)).astype("f4"), rng.normal(size=(100, 8)).astype("f4")
-    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) if similarity == "cosine" else x for x in (queries, dictionary))
+    cosine = similarity == "cosine"
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) if cosine else x for x in (queries, dictionary))
     expected = np.argsort(-(a @ b.T), axis=1)[:, :12]
     indices, scores = search(queries, dictionary, 12, similarity, block)
     assert np.array_equal(indices, expected)
@@ -50,13 +51,15 @@ def test_vectors_are_encoded_once_and_again_when_anything_changes(encoder, tmp_p
 
 
 def test_linker_gives_distinct_concepts_and_survives_saving(encoder, tmp_path):
-    names = pd.DataFrame([("C0027051", "myocardial infarction"), ("C0027051", "heart attack"), ("C0018799", "heart disease"),
-                          ("HP:0000445", "wide nose")], columns=["cui", "name"])
+    rows = [("C0027051", "myocardial infarction"), ("C0027051", "heart attack"), ("C0018799", "heart disease"),
+            ("HP:0000445", "wide nose")]
+    names = pd.DataFrame(rows, columns=["cui", "name"])
     linker = Linker.from_terminology(encoder, names)
     answer = linker.link(["Heart Attack", "broad nose"], k=3)
     assert answer.groupby("mention")["cui"].nunique().tolist() == [3, 3]
     first = answer[answer["rank"] == 1].set_index("mention")
-    assert first.loc["Heart Attack", "cui"] == "C0027051" and first.loc["Heart Attack", "score"] == pytest.approx(1, abs=1e-5)
+    assert first.loc["Heart Attack", "cui"] == "C0027051"
+    assert first.loc["Heart Attack", "score"] == pytest.approx(1, abs=1e-5)
     assert first.loc["broad nose", "cui"] == "HP:0000445"
     again = Linker.load(linker.save(tmp_path / "linker"))
     pd.testing.assert_frame_equal(again.link(["Heart Attack", "broad nose"], k=3), answer)

@@ -57,7 +57,7 @@ def test_identifiers_of_names_and_strings_repeat_where_the_strings_do(tmp_path):
     path = write_mrconso(table(("C1", "Fever", "ENG", "A", "PT", "1"), ("C1", "fever", "ENG", "B", "SY", "2"),
                                ("C2", "Fever", "ENG", "B", "PT", "3")), tmp_path)
     rows = [dict(zip(MRCONSO_FIELDS, line.split("|"))) for line in path.read_text().splitlines()]
-    assert len({r["LUI"] for r in rows}) == 1 and len({r["SUI"] for r in rows}) == 2 and len({r["AUI"] for r in rows}) == 3
+    assert [len({row[field] for row in rows}) for field in ("LUI", "SUI", "AUI")] == [1, 2, 3]
 
 
 def test_a_bar_in_a_name_cannot_break_the_format(tmp_path):
@@ -134,7 +134,7 @@ def test_the_open_metathesaurus_has_real_cuis_and_nine_languages(everything):
 
 def test_terms_with_several_cuis_are_dropped(everything):
     several = {t.code for t in terminology.read_hpo() if len(t.cuis) > 1}
-    assert len(several) == 1_027
+    assert len(several) == 1_023
     assert several.isdisjoint(everything["code"])
 
 
@@ -151,7 +151,7 @@ def test_the_slice_is_deterministic_and_a_part_of_the_whole(monkeypatch, everyth
 
 
 def test_stable_hash_is_the_same_in_every_process():
-    assert stable_hash("C0018681") == 12_000_000 or stable_hash("C0018681") == stable_hash("C0018681")
+    assert stable_hash("C0018681") == 16203181417876974462
 
 
 def test_every_parent_is_a_term():

@@ -31,7 +31,19 @@ def test_a_batch_is_both_sides_in_order_and_an_epoch_sees_each_pair_once():
     cui = dict(zip(PAIRS["name1"], PAIRS["cui"], strict=True))
     for names, labels in epoch:
         assert torch.equal(labels[:8], labels[8:])
-        assert [cui[a] == cui[b] for a in names[:8] for b in names[:8]] == (labels[:8, None] == labels[:8]).flatten().tolist()
+        same = [[cui[a] == cui[b] for b in names[:8]] for a in names[:8]]
+        assert same == (labels[:8, None] == labels[:8]).tolist()
+
+
+def test_sampling_by_concept_draws_one_pair_of_each():
+    names, labels = next(batches(PAIRS, 12, seed=1, sampling="concepts"))
+    assert len(set(labels.tolist())) == 12
+    rows = set(zip(PAIRS["name1"], PAIRS["name2"], strict=True))
+    assert all(row in rows for row in zip(names[:12], names[12:], strict=True))
+    with pytest.raises(ValueError, match="12 concepts do not fill one batch of 13"):
+        next(batches(PAIRS, 13, seed=1, sampling="concepts"))
+    with pytest.raises(ValueError, match="choose pairs or concepts"):
+        next(batches(PAIRS, 8, seed=1, sampling="names"))
 
 
 def test_one_step_equals_two_padded_forward_passes(encoder):
