@@ -1,6 +1,7 @@
 """results.json: what a notebook ran, on what, and with what outcome."""
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import PIL.Image
 from matplotlib.figure import Figure
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "scikit-learn", "umap-learn", "matplotlib")
@@ -134,7 +136,10 @@ class Run:
 
         self.profile.figures.mkdir(parents=True, exist_ok=True)
         path = self.profile.figures / f"{name}.png"
-        figure.savefig(path, metadata={"Software": None, "Description": alt})
+        picture = io.BytesIO()
+        figure.savefig(picture)
+        # 256 colours: a third of the bytes, so that notebooks with many figures stay small enough to commit.
+        PIL.Image.open(picture).convert("RGB").quantize(256).save(path, "PNG", optimize=True)
         self.output(path)
         display(Image(filename=path, alt=alt))
 
