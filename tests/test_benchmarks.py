@@ -136,7 +136,7 @@ def test_a_sample_depends_on_the_mentions_alone():
 def biosyn(tmp_path):
     (tmp_path / "processed_test").mkdir()
     (tmp_path / "processed_test" / "1.concept").write_text(
-        "1||0|5||SpecificDisease||Wide Nose||D9\n1||9|12||CompositeMention||Breast|Ovarian cancer||D1|D2\n")
+        "1||0|5||SpecificDisease||Wide Nose||D9\n1||9|12||CompositeMention||Left|Right tumour||D1|D2\n")
     (tmp_path / "processed_test" / "2.concept").write_text("2||0|5||Modifier||fièvre||D8+D2\n", encoding="utf-8")
     (tmp_path / "test_dictionary.txt").write_text("D9||Broad nose\nD1|D7||tumour\n")
     return tmp_path
