@@ -113,8 +113,9 @@ def test_an_interrupted_run_keeps_what_had_finished(course):
     course.write("01_pairs", "import time\ntime.sleep(60)")
     command = [sys.executable, "-m", "sapbert_utils", "reproduce", "--notebooks", str(course.notebooks)]
     environment = {**os.environ, "SAPBERT_RUNS": str(course.runs)}
+    # A background job inherits an ignored SIGINT: the run under test has to listen to it, as at a terminal.
     process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True,
-                               stdout=subprocess.PIPE)
+                               stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic() + 60
     while not (course.runs / "demo/notebooks/01_pairs.partial.ipynb").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
