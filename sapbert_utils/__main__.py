@@ -68,7 +68,7 @@ def _list(options: argparse.Namespace) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from sapbert_utils.publishing import publish
 
-    for path in publish(find_notebooks(options.notebooks), PROFILES["demo"], options.figures):
+    for path in publish(find_notebooks(options.notebooks), PROFILES["demo"], options.figures, _say):
         _say(f"{path}\n")
 
 

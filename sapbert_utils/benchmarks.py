@@ -1,6 +1,7 @@
 """Readers of the gold corpora; every one gives mentions, gold concepts and a dictionary."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,25 +113,34 @@ def read_biosyn(folder: Path, part: str = "test", name: str = "NCBI-disease") ->
     return Benchmark(name, *zip(*queries), tuple(n for _, n in dictionary), tuple(c for c, _ in dictionary))
 
 
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of each line. Raises ``ValueError`` for what is not UTF-8, with file and line."""
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield number, line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}): "
+                                 f"{line[:200]!r}; convert the file to UTF-8") from None
+
+
 def _fields(path: Path, count: int) -> list[list[str]]:
     rows = []
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            row = line.rstrip("\n").split("||")
-            if len(row) != count:
-                raise ValueError(f"{path}, line {number}: {len(row)} fields where {count} are expected: {line[:200]!r}")
-            rows.append([field.strip().lower() if i == 3 or (count == 2 and i == 1) else field.strip()
-                         for i, field in enumerate(row)])
+    for number, line in _lines(path):
+        row = line.split("||")
+        if len(row) != count:
+            raise ValueError(f"{path}, line {number}: {len(row)} fields where {count} are expected: {line[:200]!r}")
+        rows.append([field.strip().lower() if i == 3 or (count == 2 and i == 1) else field.strip()
+                     for i, field in enumerate(row)])
     return rows
 
 
 def read_xlbel(path: Path) -> list[tuple[str, str]]:
     """(gold CUIs joined by ``|``, mention) of an XL-BEL file: ``CUI[|CUI…]||mention[||context]`` a line."""
     rows = []
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            row = line.rstrip("\n").split("||")
-            if len(row) not in (2, 3) or not all(row[:2]):
-                raise ValueError(f"{path}, line {number}: expected CUI||mention[||context], found {line[:200]!r}")
-            rows.append((row[0], row[1]))
+    for number, line in _lines(path):
+        row = line.split("||")
+        if len(row) not in (2, 3) or not all(row[:2]):
+            raise ValueError(f"{path}, line {number}: expected CUI||mention[||context], found {line[:200]!r}")
+        rows.append((row[0], row[1]))
     return rows

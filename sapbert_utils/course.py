@@ -52,7 +52,7 @@ class Notebook:
         return f"{self.number} {self.stem[3:]}"
 
     def executed(self, profile: Profile) -> Path:
-        return profile.notebooks / self.path.name
+        return profile.notebooks / ("solutions" if self.path.parent.name == "solutions" else "") / self.path.name
 
     def stamp(self, profile: Profile) -> Path:
         return profile.notebooks / f"{self.stem}.stamp.json"

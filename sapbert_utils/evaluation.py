@@ -17,8 +17,9 @@ def first_hits(candidates: np.ndarray, concepts: Sequence[str], gold: Sequence[s
 
     A candidate is right when its concepts and the gold's, both split at ``|``, meet (the lenient rule of upstream).
     """
-    ids, golds = [set(c.split("|")) for c in concepts], [set(g.replace("+", "|").split("|")) for g in gold]
-    right = np.array([[bool(ids[i] & g) for i in row] for row, g in zip(candidates, golds, strict=True)])
+    golds = [set(g.replace("+", "|").split("|")) for g in gold]
+    right = np.array([[not g.isdisjoint(concepts[i].split("|")) for i in row]
+                      for row, g in zip(candidates.tolist(), golds, strict=True)])
     return np.where(right.any(1), right.argmax(1) + 1, 0)
 
 

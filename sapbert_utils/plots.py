@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import matplotlib.patches
+import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe-Ito
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
+# Okabe-Ito, with wine in place of its yellow, which is lost on white
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLE = {
     "figure.dpi": 110, "savefig.dpi": 110, "savefig.facecolor": "white", "figure.facecolor": "white",
@@ -32,19 +34,21 @@ def _figure(title: str, width: float = 8.0, height: float = 4.5, columns: int = 
 
 def bars(values: Mapping[str, float], title: str, xlabel: str,
          intervals: Mapping[str, tuple[float, float]] | None = None, highlight: Sequence[str] = (),
-         number: str = "{:.1f}") -> Figure:
+         number: str = "{:,.1f}") -> Figure:
     """Horizontal bars, label -> value, with optional (low, high) intervals; ``highlight`` bars are orange."""
     figure, (axes,) = _figure(title, height=0.9 + 0.38 * len(values))
     labels = list(values)[::-1]
     axes.barh(labels, [values[x] for x in labels], color=[COLOURS[1] if x in highlight else COLOURS[0] for x in labels])
-    ends = {x: values[x] for x in labels}
     for x, (low, high) in (intervals or {}).items():
         axes.plot([low, high], [x, x], color="black", linewidth=1.5, marker="|")
-        ends[x] = max(high, ends[x])
-    for x in labels:
-        axes.annotate(number.format(values[x]), (ends[x], x), xytext=(5, 0), textcoords="offset points", va="center")
+    for x in labels:  # the number stands beyond the bar and its interval, on the side to which the bar points
+        right = values[x] >= 0
+        ends = [values[x], *(intervals or {}).get(x, ())]
+        axes.annotate(number.format(values[x]), (max(ends) if right else min(ends), x), xytext=(5 if right else -5, 0),
+                      textcoords="offset points", va="center", ha="left" if right else "right")
     axes.set_xlabel(xlabel)
-    axes.margins(x=0.12)
+    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
+    axes.margins(x=0.14)
     return figure
 
 
@@ -131,6 +135,7 @@ def maps(panels: Mapping[str, np.ndarray], groups: Sequence[str], title: str, ba
                          edgecolors="white")
         axis.set_title(name, fontsize=11)
         axis.set(xticks=[], yticks=[], xlabel=(captions or {}).get(name, ""))
+        axis.set_aspect("equal", adjustable="datalim")
         axis.spines[:].set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(shown))))

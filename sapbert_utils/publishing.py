@@ -6,13 +6,15 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 
-from sapbert_utils.course import Notebook, Refused
+from sapbert_utils.course import Notebook, Refused, find_notebooks
 from sapbert_utils.freshness import why_run
 from sapbert_utils.profiles import REPOSITORY, Profile
+from sapbert_utils.running import run_solution
 
 MAX_BYTES = 500_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -25,17 +27,23 @@ _PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(it|s)\b.*\[\d\d:\d\d")
 _HOMES = r"/home/\w|/Users/\w|[A-Z]:\\+Users\\+|/ipykernel_\d+/"
 
 
-def publish(notebooks: list[Notebook], profile: Profile, figures: Path) -> list[Path]:
+def publish(notebooks: list[Notebook], profile: Profile, figures: Path, say: Callable[[str], object]) -> list[Path]:
     """Write the outputs of the run into the notebooks and its figures into ``figures``; returns what was written.
 
-    Raises :class:`Refused`, with nothing replaced, when the run is not up to date or an output is unfit to be shown.
+    The worked answers in ``solutions/`` beside the notebooks are run on what the notebooks left, and written too.
+    Raises :class:`Refused` when the run is not up to date or an output is unfit to be shown, ``running.Failed`` when
+    an answer stops; nothing is replaced then.
     """
     hashes: dict[Path, str] = {}
     for notebook in notebooks:
         if why := why_run(notebook, {}, profile, hashes):
             raise Refused(f"notebook {notebook.stem} is not up to date ({why}); first run: "
                           f"python -m sapbert_utils reproduce --profile {profile.name}")
-    texts = {n.path: published(n, n.executed(profile), profile) for n in notebooks}
+    answers = notebooks[0].path.parent / "solutions"
+    solutions = find_notebooks(answers) if answers.is_dir() else []
+    for notebook in solutions:
+        run_solution(notebook, profile, say)
+    texts = {n.path: published(n, n.executed(profile), profile) for n in [*notebooks, *solutions]}
     pictures = [profile.folder / name for n in notebooks for name in _outputs(n, profile)
                 if name.startswith("figures/") and name.endswith(".png")]
     for path, text in texts.items():

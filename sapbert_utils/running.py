@@ -66,6 +66,17 @@ def run_one(notebook: Notebook, parameters: dict[str, object], profile: Profile,
     say(seconds)
 
 
+def run_solution(notebook: Notebook, profile: Profile, say: Callable[[str], object]) -> None:
+    """Run one notebook of worked answers, which writes no results. Raises :class:`Failed`."""
+    started = time.perf_counter()
+    say(f"solutions/{notebook.label} … ")
+    target = notebook.executed(profile)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if message := _execute(notebook, target, {"profile": profile.name}, profile):
+        raise Failed(message)
+    say(f"{time.perf_counter() - started:.0f} s\n")
+
+
 def _modified(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 

