@@ -49,7 +49,9 @@ def _reproduce(options: argparse.Namespace) -> None:
     parameters = convert_all(notebooks, parse_assignments(options.parameters))
     check_writable(profile)
     run_all(notebooks, parameters, profile, options.force, _say)
-    _say(f"\n{metrics_table(read_results(notebooks, profile))}\n")
+    table = f"{metrics_table(read_results(notebooks, profile))}\n"
+    (profile.folder / "metrics.txt").write_text(table, encoding="utf-8")
+    _say(f"\n{table}")
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ def test_runs_in_order_skips_and_ends_with_the_table(course):
     assert table == [["00_names", "names", "2", "1", "to", "3", "ok"],
                      ["01_pairs", "length", "2", "characters", "≥", "5", "outside"]]
     assert out.splitlines()[-1].startswith("3 notebooks, ")
+    assert (course.runs / "demo/metrics.txt").read_text(encoding="utf-8") == out.partition("\n\n")[2]
     assert course.result("01_pairs")["inputs"].keys() == {"data/names.txt"}
     assert (course.runs / "demo/notebooks/01_pairs.ipynb").exists()
     assert course.lines() == ["up to date"] * 3
