@@ -4,20 +4,22 @@ import torch
 import torch.nn.functional as F
 
 
-def mine_all(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.2) -> tuple[torch.Tensor, torch.Tensor]:
+def mine_all(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.2,
+             ignore: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Pairs kept by the "all" triplet-margin miner: two (n, n) boolean masks, positives and negatives.
 
     A triplet (a, p, n) is kept when d(a, n) - d(a, p) <= margin, with d the Euclidean distance of unit vectors
     (NAACL 2021, equation 1). The loss asks only whether a pair is in some kept triplet, so no triplet is listed:
     (a, p) is kept iff d(a, p) >= min_n d(a, n) - margin, and (a, n) iff d(a, n) <= max_p d(a, p) + margin.
-    ``embeddings`` (n, d) of any length, ``labels`` (n,) integer concepts.
+    ``embeddings`` (n, d) of any length, ``labels`` (n,) integer concepts; ``ignore`` (n, n) boolean, the pairs that
+    are no negatives though their labels differ.
     """
     with torch.no_grad():
         unit = F.normalize(embeddings.float(), dim=1)
         distance = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist" if len(unit) < 64 else
                                "use_mm_for_euclid_dist")
         same = labels[:, None] == labels[None, :]
-        negative = ~same
+        negative = ~same if ignore is None else ~same & ~ignore
         positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
         nearest_negative = distance.masked_fill(~negative, torch.inf).amin(1, keepdim=True)
         farthest_positive = distance.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)

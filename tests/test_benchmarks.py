@@ -74,11 +74,11 @@ def test_the_split_by_concept_is_fixed_and_disjoint(hpo):
 
 
 def test_english_training_pairs_hold_no_layperson_string(names, hpo):
-    english = clean_names(names[names["language"] == "ENG"])
+    english = clean_names(names[names["language"] == "ENG"]).df()
     held = set(hpo.mentions)
     assert held <= layperson_strings() and held & set(english["name"])  # there is something to leave out
-    left = leave_out(english, layperson_strings())
-    pairs = make_pairs(left[left["cui"] < "C0100000"])
+    left = leave_out(english, layperson_strings()).df()
+    pairs = make_pairs(left[left["cui"] < "C0100000"]).df()
     assert len(left) > 100_000 and not held & set(left["name"])
     assert len(pairs) > 1_000 and set(pairs["name1"]) | set(pairs["name2"]) <= set(left["name"])
 
@@ -116,7 +116,7 @@ def test_held_out_blocks_are_not_in_the_names_that_multilingual_pairs_are_made_o
     strings, codes = held_out_icd10()
     held = set(names.loc[(names["source"] == "ICD10") & names["code"].isin(codes), "cui"])
     many = names[names.groupby("cui")["language"].transform("nunique") > 1]
-    left = leave_out(clean_names(many, lower=False), strings | layperson_strings(), held)  # what pairs are made of
+    left = leave_out(clean_names(many, lower=False), strings | layperson_strings(), held).df()  # what pairs are made of
     trained = set(left["name"].str.lower())
     assert left["cui"].nunique() > 5_000 and not held & set(left["cui"])
     for part in ("test", "dev"):

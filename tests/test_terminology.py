@@ -1,4 +1,4 @@
-"""Names to RRF and back; what the open metathesaurus is made of; bad files."""
+"""What the open metathesaurus is made of, and its way to RRF and back."""
 
 import re
 
@@ -7,30 +7,12 @@ import pytest
 
 from sapbert_utils import terminology
 from sapbert_utils.open_data.ontologies import Term
-from sapbert_utils.terminology import (
-    MRCONSO_FIELDS,
-    build_open_metathesaurus,
-    open_terms,
-    read_mrconso,
-    stable_hash,
-    write_mrconso,
-)
-
-LINE = "C0000001|ENG|P|L1|PF|S1|Y|A1||M1|D1|MSH|PT|D1|fever|0|N||"
+from sapbert_utils.rrf import MRCONSO_FIELDS, read_mrconso
+from sapbert_utils.terminology import build_open_metathesaurus, open_terms, stable_hash, write_mrconso
 
 
 def table(*rows):
     return pd.DataFrame(rows, columns=["cui", "name", "language", "source", "term_type", "code"], dtype="str")
-
-
-def rrf(folder, *lines):
-    (folder / "MRCONSO.RRF").write_bytes(b"".join(x if isinstance(x, bytes) else f"{x}\n".encode() for x in lines))
-    return folder
-
-
-def changed(**fields):
-    values = dict(zip(MRCONSO_FIELDS, LINE.split("|")))
-    return "|".join((values | fields).values()) + "|"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +29,7 @@ def test_round_trip_of_names_and_eighteen_fields(tmp_path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(MRCONSO_FIELDS) == 18
     assert all(line.count("|") == 18 and line.endswith("|") for line in lines)
-    back = read_mrconso(path.parent)
+    back = read_mrconso(path.parent).df()
     assert set(back["suppress"]) == {"N"}
     assert sorted(map(tuple, back[names.columns].to_numpy())) == sorted(map(tuple, names.to_numpy()))
     assert not list(path.parent.glob("*.partial"))
@@ -61,45 +43,8 @@ def test_identifiers_of_names_and_strings_repeat_where_the_strings_do(tmp_path):
 
 
 def test_a_bar_in_a_name_cannot_break_the_format(tmp_path):
-    write_mrconso(table(("C1", "a|b", "ENG", "A", "PT", "1")), tmp_path)
-    assert read_mrconso(tmp_path)["name"].tolist() == ["a/b"]
-
-
-def test_filters_by_language_source_and_suppression(tmp_path):
-    rrf(tmp_path, LINE, changed(LAT="GER", STR="Fieber"), changed(SAB="SNOMEDCT_US", STR="pyrexia"),
-        changed(SUPPRESS="O", STR="obsolete fever"), changed(SUPPRESS="E", STR="edited fever"))
-    assert read_mrconso(tmp_path)["name"].tolist() == ["fever", "Fieber", "pyrexia"]
-    assert read_mrconso(tmp_path, languages=["GER"])["name"].tolist() == ["Fieber"]
-    assert read_mrconso(tmp_path, sources=["SNOMEDCT_US"])["name"].tolist() == ["pyrexia"]
-    assert read_mrconso(tmp_path, languages=["ENG"], sources=["MSH"], suppressed=True)["name"].tolist() == [
-        "fever", "obsolete fever", "edited fever"]
-    assert read_mrconso(tmp_path, languages=["FIN"]).columns.tolist()[:2] == ["cui", "name"]
-
-
-def test_quotes_backslashes_and_other_line_ends_are_data(tmp_path):
-    names = ['"open quote', "back\\slash", "'", "a\u2028b", "None", "  wide  "]
-    rrf(tmp_path, *(changed(STR=n) for n in names))
-    assert read_mrconso(tmp_path)["name"].tolist() == names
-
-
-def test_windows_line_ends_are_read(tmp_path):
-    rrf(tmp_path, LINE.encode() + b"\r\n")
-    assert read_mrconso(tmp_path)["name"].tolist() == ["fever"]
-
-
-@pytest.mark.parametrize("line, what", [(LINE[:-1], "17 fields where MRCONSO has 18"), ("", "fields where MRCONSO"),
-                                        (LINE + "x|", "19 fields"), (LINE.replace("fever", "fe|ver"), "19 fields"),
-                                        (LINE.encode().replace(b"fever", b"fi\xe8vre") + b"\n", "not UTF-8")])
-def test_a_bad_line_names_file_and_line(tmp_path, line, what):
-    rrf(tmp_path, LINE, line)
-    with pytest.raises(ValueError, match=what) as error:
-        read_mrconso(tmp_path)
-    assert f"{tmp_path / 'MRCONSO.RRF'}, line 2: " in str(error.value)
-
-
-def test_a_folder_without_the_file_says_what_to_give(tmp_path):
-    with pytest.raises(FileNotFoundError, match="META folder.*leave umls_dir empty"):
-        read_mrconso(tmp_path)
+    write_mrconso(table(("C0000001", "a|b", "ENG", "A", "PT", "1")), tmp_path)
+    assert read_mrconso(tmp_path).df()["name"].tolist() == ["a/b"]
 
 
 def test_concepts_are_cuis_where_the_cross_reference_is_an_equivalence(monkeypatch):
@@ -144,7 +89,7 @@ def test_the_slice_is_deterministic_and_a_part_of_the_whole(monkeypatch, everyth
     monkeypatch.setattr(terminology, "open_terms", lambda: everything.sample(frac=1, random_state=1))
     second = build_open_metathesaurus(tmp_path / "b", 50).read_bytes()
     assert first == second
-    part = read_mrconso(tmp_path / "a")
+    part = read_mrconso(tmp_path / "a").df()
     assert 50 <= part["cui"].nunique() <= 100 and part["language"].nunique() == 9
     keys = set(zip(everything["cui"], everything["code"], everything["term_type"]))
     assert set(zip(part["cui"], part["code"], part["term_type"])) <= keys
