@@ -14,7 +14,8 @@ from pathlib import Path
 import PIL.Image
 from matplotlib.figure import Figure
 
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "scikit-learn", "umap-learn", "matplotlib")
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "duckdb", "scikit-learn", "umap-learn",
+            "matplotlib")
 
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,5 +1,7 @@
 """The O(N²) miner and the loss equal pytorch-metric-learning's."""
 
+import itertools
+
 import pytest
 import torch
 from pytorch_metric_learning.losses import MultiSimilarityLoss
@@ -37,6 +39,22 @@ def test_loss_and_gradient_equal_the_reference(kind, seed):
     kept = torch.zeros_like(positive)
     kept[triplets[0], triplets[1]] = True
     assert torch.equal(kept, positive)
+
+
+@pytest.mark.parametrize("kind, share", [("pairs", 0.2), ("mixed", 0.2), ("mixed", 1.0), ("ties", 0.2)])
+def test_ignored_negatives_are_as_if_their_triplets_had_not_been_there(kind, share):
+    x, y = batch(kind, 3)
+    ignore = torch.rand(len(y), len(y), generator=torch.Generator().manual_seed(5)) < share
+    ignore = ignore | ignore.T
+    unit = torch.nn.functional.normalize(x.detach(), dim=1)
+    positive, negative = (torch.zeros(len(y), len(y), dtype=torch.bool) for _ in range(2))
+    for a, p, n in itertools.product(range(len(y)), repeat=3):
+        if a != p and y[a] == y[p] and y[a] != y[n] and not ignore[a, n]:
+            if (unit[a] - unit[n]).norm() - (unit[a] - unit[p]).norm() <= 0.2:
+                positive[a, p] = negative[a, n] = True
+    ours = mine_all(x, y, ignore=ignore)
+    assert torch.equal(ours[0], positive) and torch.equal(ours[1], negative)
+    assert negative.any() == (share < 1)
 
 
 @pytest.mark.parametrize("kind", ["all equal", "no positive", "one concept"])

@@ -1,6 +1,7 @@
 """The loop: batches, one step against two padded passes, determinism, refusals."""
 
 import copy
+import itertools
 
 import pandas as pd
 import pytest
@@ -8,7 +9,15 @@ import torch
 
 from sapbert_utils.encoder import load_encoder
 from sapbert_utils.losses import mine_all, multi_similarity_loss
-from sapbert_utils.training import batches, get_recipe, learning_rate_factor, step_loss, train
+from sapbert_utils.training import (
+    batches,
+    false_negatives,
+    get_recipe,
+    labels_of_ambiguous,
+    learning_rate_factor,
+    step_loss,
+    train,
+)
 
 PAIRS = pd.DataFrame([(f"C{i // 2:07}", f"disease of type {i} of the {o}", f"{o} disorder {i}")
                       for i in range(24) for o in ("heart", "lung")], columns=["cui", "name1", "name2"])
@@ -75,6 +84,27 @@ def test_training_lowers_the_loss_and_validation_is_called(encoder):
     history = train(copied, PAIRS, tiny(), steps=40, validate=lambda e: seen.append(e) or 1.0, validate_every=10)
     assert sum(r["loss"] for r in history[-5:]) < sum(r["loss"] for r in history[:5])
     assert len(seen) == 4 and not copied.model.training
+
+
+def test_ambiguous_names_are_no_negatives_of_their_other_concept(encoder):
+    pairs = pd.DataFrame([("C1", "cold", "common cold"), ("C2", "cold", "chill"), ("C3", "flu", "influenza"),
+                          ("C2", "chill", "low temperature")], columns=["cui", "name1", "name2"])
+    ambiguous, (names, labels) = labels_of_ambiguous(pairs), next(batches(pairs, 4, seed=1))
+    owners = {name: set(pairs["cui"][(pairs == name).any(axis=1)]) for name in names}
+    concepts = pairs.set_index(["name1", "name2"])["cui"]
+    own = [concepts[pair] for pair in zip(names[:4], names[4:], strict=True)] * 2
+    masked = false_negatives(names, labels, ambiguous)
+    for i, j in itertools.product(range(8), repeat=2):
+        if own[i] != own[j]:
+            assert masked[i, j] == (own[j] in owners[names[i]] or own[i] in owners[names[j]]), (names[i], names[j])
+    assert set(ambiguous) == {"cold"} and masked.any()
+    encoder.model.eval()
+    plain, mask = (step_loss(encoder, names, labels, a)[0].item() for a in (None, ambiguous))
+    assert mask < plain
+    encoder.model.train()
+    recipes = [get_recipe("sapbert", batch_size=4, mask_ambiguous=mask) for mask in (False, True)]
+    loss = [train(copy.deepcopy(encoder), pairs, recipe, steps=1)[0]["loss"] for recipe in recipes]
+    assert loss[1] < loss[0]
 
 
 def test_frozen_word_embeddings_do_not_move(encoder):
