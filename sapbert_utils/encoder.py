@@ -1,15 +1,17 @@
 """Load a BERT-like encoder with its tokenizer, pool its last layer, and encode many names fast."""
 
+import copy
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -103,8 +105,9 @@ def _without_pooler(folder: str) -> dict:
     return {"add_pooling_layer": False} if kind in ("bert", "roberta", "xlm-roberta") else {}
 
 
-def save_encoder(encoder: Encoder, folder: Path | str) -> Path:
-    """Save as a Hugging Face folder (config, tokenizer, safetensors) with pooling and lengths in ``sapbert.json``."""
+def save_encoder(encoder: Encoder, folder: Path | str, card: str = "") -> Path:
+    """Save as a Hugging Face folder (config, tokenizer, safetensors) with pooling and lengths in ``sapbert.json`` and
+    ``card`` as its README. The folder of before stays until the new one is whole."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="partial-") as partial, _quiet():
@@ -113,6 +116,8 @@ def save_encoder(encoder: Encoder, folder: Path | str) -> Path:
         encoder.tokenizer.save_pretrained(new)
         write_json(new / SETTINGS, {"pooling": encoder.pooling, "max_length": encoder.max_length,
                                     "prefix": encoder.prefix, "lower": encoder.lower})
+        if card:
+            (new / "README.md").write_text(card, encoding="utf-8")
         if folder.exists():
             os.replace(folder, Path(partial, "old"))
         os.replace(new, folder)
@@ -150,26 +155,49 @@ def length_sorted_chunks(token_ids: list[list[int]], budget: int) -> list[list[i
     return [*chunks, chunk] if chunk else chunks
 
 
-def forward_chunks(encoder: Encoder, names: Sequence[str], budget: int, poolings: Sequence[str], progress: str = ""):
-    """Yield (indices, [one (b, d) tensor a pooling]): names in chunks of like length, padded to their longest.
+def token_chunks(encoder: Encoder, names: Sequence[str], budget: int,
+                 width: int | None = None) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+    """Names in chunks of like length: (their indices, (b, t) token ids, (b, t) mask), on the encoder's device.
 
-    Sorting by length saves the computation that padding every name to ``max_length`` spends on pads.
+    Each chunk holds at most ``budget`` tokens and is padded to its longest name only, which saves the computation that
+    padding every name to ``max_length`` spends on pads. ``width`` pads all to one width; pooling ``mean_all_tok``
+    means over pads too, so it is always padded to ``max_length``.
     """
+    width = encoder.max_length if encoder.pooling == "mean_all_tok" else width
     token_ids = encoder.tokenizer(encoder.prepare(names), truncation=True, max_length=encoder.max_length)["input_ids"]
-    fixed = encoder.max_length if "mean_all_tok" in poolings else None
-    chunks = length_sorted_chunks([[0] * fixed] * len(token_ids) if fixed else token_ids, budget)
-    with tqdm(total=len(names), desc=progress, unit="name", disable=not progress) as bar:
-        for chunk in chunks:
-            width = fixed or len(token_ids[chunk[-1]])
-            ids = torch.full((len(chunk), width), encoder.tokenizer.pad_token_id)
-            mask = torch.zeros_like(ids)
-            for row, i in enumerate(chunk):
-                ids[row, : len(token_ids[i])] = torch.tensor(token_ids[i])
-                mask[row, : len(token_ids[i])] = 1
-            ids, mask = ids.to(encoder.device), mask.to(encoder.device)
-            hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
-            yield chunk, [pool(hidden, mask, pooling) for pooling in poolings]
-            bar.update(len(chunk))
+    for chunk in length_sorted_chunks([[0] * width] * len(token_ids) if width else token_ids, budget):
+        ids = torch.full((len(chunk), width or len(token_ids[chunk[-1]])), encoder.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for row, i in enumerate(chunk):
+            ids[row, : len(token_ids[i])] = torch.tensor(token_ids[i])
+            mask[row, : len(token_ids[i])] = 1
+        yield chunk, ids.to(encoder.device), mask.to(encoder.device)
+
+
+def forward_chunk(encoder: Encoder, ids: torch.Tensor, mask: torch.Tensor, pooling: str | None = None) -> torch.Tensor:
+    """(b, t) token ids and mask -> (b, d) vectors, with gradient where that is enabled.
+
+    Of the last layer, ``cls`` needs the first position alone: the others are computed as keys and values only.
+    """
+    pooling, model = pooling or encoder.pooling, getattr(encoder.model, "get_base_model", lambda: encoder.model)()
+    if pooling != "cls" or model.config.model_type not in ("bert", "roberta", "xlm-roberta"):
+        return pool(encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, pooling)
+    layers = model.encoder.layer
+    try:
+        model.encoder.layer = layers[:-1]
+        hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+    finally:
+        model.encoder.layer = layers
+    last, attention = layers[-1], layers[-1].attention.self
+
+    def heads(x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+
+    context = F.scaled_dot_product_attention(
+        heads(attention.query(hidden[:, :1])), heads(attention.key(hidden)), heads(attention.value(hidden)),
+        mask[:, None, None].bool(), attention.dropout.p if attention.training else 0.0)
+    first = last.attention.output(context.transpose(1, 2).flatten(2), hidden[:, :1])
+    return last.feed_forward_chunk(first)[:, 0]
 
 
 @torch.inference_mode()
@@ -186,7 +214,27 @@ def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[s
     """As :func:`encode`, several poolings from one forward pass: pooling -> (n, d) float32."""
     encoder.model.eval()
     out = {p: np.empty((len(names), encoder.model.config.hidden_size), np.float32) for p in poolings}
-    for chunk, vectors in forward_chunks(encoder, names, budget, poolings, progress):
-        for pooling, block in zip(poolings, vectors, strict=True):
-            out[pooling][chunk] = block.float().cpu().numpy()
+    width = encoder.max_length if "mean_all_tok" in poolings else None
+    with tqdm(total=len(names), desc=progress, unit="name", disable=not progress) as bar:
+        for chunk, ids, mask in token_chunks(encoder, names, budget, width):
+            hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            for pooling in poolings:
+                out[pooling][chunk] = pool(hidden, mask, pooling).float().cpu().numpy()
+            bar.update(len(chunk))
     return out
+
+
+def with_adapters(encoder: Encoder, rank: int) -> Encoder:
+    """The encoder with frozen weights and, beside every linear layer, adapters of low rank to train (LoRA: Hu et al.
+    2021, arXiv 2106.09685); :func:`merged` adds them in."""
+    from peft import LoraConfig, get_peft_model  # slow to import, and few runs want it
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0)
+    return replace(encoder, model=get_peft_model(encoder.model, config))
+
+
+def merged(encoder: Encoder) -> Encoder:
+    """The encoder with its adapters, if it has any, added into a copy of its weights."""
+    if not hasattr(encoder.model, "merge_and_unload"):
+        return encoder
+    return replace(encoder, model=copy.deepcopy(encoder.model).merge_and_unload())

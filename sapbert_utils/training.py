@@ -1,114 +1,99 @@
-"""Self-alignment pretraining: batches of positive pairs, one optimiser step, the loop."""
+"""Self-alignment pretraining: one optimiser step, the loop, and its command line, on one process or many.
 
-import random
+    accelerate launch -m sapbert_utils.training --recipe sapbert --pairs pairs.txt --output models/sapbert
+"""
+
+import argparse
+import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, fields
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from .encoder import Encoder, forward_chunks
-from .losses import mine_all, multi_similarity_loss
+from .batches import SIDES, batches, false_negatives, hold_out_concepts, labels_of_ambiguous, steps_per_epoch
+from .checkpoints import fingerprint, load_checkpoint, save_checkpoint, write_history
+from .encoder import Encoder, encode, forward_chunk, load_encoder, merged, save_encoder, token_chunks, with_adapters
+from .losses import LossFunction, get_loss
+from .pairs import read_labelled, read_pairs
+from .recipes import RECIPES, Recipe, get_recipe, model_card
+
+BUDGET = {"cpu": 768}  # tokens of a chunk: what stays in a core's caches; other devices want large ones
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one of the released models is trained; the defaults are the NAACL 2021 recipe."""
+def train_step(encoder: Encoder, names: list[str], labels: torch.Tensor, loss: LossFunction,
+               ignore: torch.Tensor | None = None, accelerator: Accelerator | None = None, precision: str = "fp32",
+               cached: bool = False, scaler: torch.amp.GradScaler | None = None,
+               budget: int | None = None) -> tuple[float, float]:
+    """Add the gradient of one batch to the weights' ``grad``; returns the loss and the share of positives kept.
 
-    name: str
-    base_model: str  # the paper's
-    pooling: str
-    languages: tuple[str, ...] | None = ("ENG",)  # LAT codes; None: all
-    max_length: int = 25
-    batch_size: int = 256  # pairs
-    learning_rate: float = 2e-5
-    weight_decay: float = 0.01
-    schedule: str = "constant"  # or "linear": warm-up over the first tenth of the steps, then decay to zero
-    epochs: int = 1
-    lower: bool = True
-    freeze_word_embeddings: bool = False
-    sampling: str = "pairs"  # or "concepts": every concept once an epoch, however many pairs it has
-    mask_ambiguous: bool = False  # push no two names apart of which one stands under the other's concept too
-    seed: int = 33
-
-
-PUBMEDBERT = "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"
-RECIPES = {
-    r.name: r
-    for r in (
-        Recipe("sapbert", PUBMEDBERT, "cls"),
-        Recipe("sapbert-mean-token", PUBMEDBERT, "mean_all_tok"),
-        Recipe("sapbert-xlmr", "xlm-roberta-base", "cls", languages=None, lower=False),
-    )
-}
-
-
-def get_recipe(name: str, **changes) -> Recipe:
-    """A recipe by name, with settings replaced. Raises ``ValueError`` on an unknown name."""
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}; choose one of: {', '.join(RECIPES)}")
-    return replace(RECIPES[name], **changes)
-
-
-def batches(pairs: pd.DataFrame, batch_size: int, seed: int,
-            sampling: str = "pairs") -> Iterator[tuple[list[str], torch.Tensor]]:
-    """Endless batches of (2b names: all first sides, then all second sides; (2b,) concept labels).
-
-    An epoch of ``sampling="pairs"`` shuffles all pairs, as upstream does, so that a concept counts by its number of
-    pairs; one of ``"concepts"`` draws one pair of every concept. What does not fill a batch is dropped. Raises
-    ``ValueError`` when an epoch does not fill one batch.
+    One forward pass over the names in chunks of like length, then the loss over the vectors of all processes: each
+    encodes its share of the names, and the sum over processes is the gradient of the whole batch. ``cached`` keeps no
+    activations but encodes every chunk again, with the same dropout, for its part of the gradient (Gao et al. 2021,
+    arXiv 2101.06983): the same gradient in the memory of one chunk.
     """
-    if sampling not in ("pairs", "concepts"):
-        raise ValueError(f"unknown sampling {sampling!r}; choose pairs or concepts")
-    label, first, second = pd.factorize(pairs["cui"])[0], pairs["name1"].tolist(), pairs["name2"].tolist()
-    rows_of = [[i] for i in range(len(pairs))] if sampling == "pairs" else list(pairs.groupby(label).indices.values())
-    if len(rows_of) < batch_size:
-        raise ValueError(f"{len(rows_of)} {sampling} do not fill one batch of {batch_size}: "
-                         f"lower batch_size or add data")
-    draw = random.Random(seed)
-    while True:
-        order = [rows[draw.randrange(len(rows))] for rows in draw.sample(rows_of, len(rows_of))]
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            rows = order[start : start + batch_size]
-            yield [first[i] for i in rows] + [second[i] for i in rows], torch.tensor(label[rows]).repeat(2)
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    if len(names) % processes:
+        raise ValueError(f"{len(names)} names cannot be shared by {processes} processes: change batch_size")
+    share = slice(rank * len(names) // processes, (rank + 1) * len(names) // processes)
+    device, labels = encoder.device, labels.to(encoder.device)
+    autocast = torch.autocast(device.type, DTYPES[precision]) if DTYPES[precision] else nullcontext()
+    chunks = list(token_chunks(encoder, names[share], budget or BUDGET.get(device.type, 1 << 16)))
+    states, parts = [], []
+    for _, ids, mask in chunks:
+        states.append(_random_state(device))
+        with torch.set_grad_enabled(not cached), autocast:
+            parts.append(forward_chunk(encoder, ids, mask).float())
+    order = [i for indices, *_ in chunks for i in indices]
+    own = torch.cat(parts)
+    vectors = torch.empty_like(own, requires_grad=False)
+    vectors[order] = own.detach()
+    vectors = (accelerator.gather(vectors) if processes > 1 else vectors).requires_grad_()
+    value, kept = loss(vectors, labels, None if ignore is None else ignore.to(device))
+    # NaN is in no hard pair: the loss alone may not show it
+    if not (torch.isfinite(vectors).all() and torch.isfinite(value)):
+        return torch.nan, kept
+    gradient = torch.autograd.grad(value, vectors)[0][share][order] if value.requires_grad else torch.zeros_like(own)
+    scale = scaler.scale if scaler else lambda surrogate: surrogate
+    if not cached:
+        scale((own * gradient).sum()).backward()
+    else:
+        gradients = gradient.split([len(part) for part in parts])
+        for (_, ids, mask), state, part in zip(chunks, states, gradients, strict=True):
+            with _replayed(state, device), autocast:
+                scale((forward_chunk(encoder, ids, mask).float() * part).sum()).backward()
+    if processes > 1:
+        for weight in encoder.model.parameters():
+            if weight.grad is not None:
+                weight.grad = accelerator.reduce(weight.grad, "sum")
+    return value.item(), kept
 
 
-def embed(encoder: Encoder, names: list[str], budget: int = 2048) -> torch.Tensor:
-    """(n, d) vectors with gradient, in the order given: one forward over both sides, in chunks of like length."""
-    parts = list(forward_chunks(encoder, names, budget, [encoder.pooling]))
-    order = torch.tensor([i for indices, _ in parts for i in indices], device=encoder.device)
-    return torch.cat([vectors for _, (vectors,) in parts])[torch.argsort(order)]
+def _random_state(device: torch.device) -> list[torch.Tensor]:
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
 
 
-def labels_of_ambiguous(pairs: pd.DataFrame) -> dict[str, list[int]]:
-    """Names that stand under several concepts of ``pairs``, with the labels that :func:`batches` gives these."""
-    sides = pd.concat([pairs[side] for side in ("name1", "name2")]).to_numpy()
-    found = pd.DataFrame({"name": sides, "label": np.tile(pd.factorize(pairs["cui"])[0], 2)}).drop_duplicates()
-    return found[found.duplicated("name", keep=False)].groupby("name")["label"].agg(list).to_dict()
+def _set_random_state(state: list[torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if device.type == "cuda" and len(state) > 1:
+        torch.cuda.set_rng_state(state[1], device)
 
 
-def false_negatives(names: list[str], labels: torch.Tensor, ambiguous: dict[str, list[int]]) -> torch.Tensor:
-    """(n, n) boolean: one of the two names stands under the other's concept too."""
-    also = torch.zeros(len(names), len(names), dtype=torch.bool)
-    for i, name in enumerate(names):
-        if name in ambiguous:
-            also[i] = torch.isin(labels, torch.tensor(ambiguous[name]))
-    return also | also.T
-
-
-def step_loss(encoder: Encoder, names: list[str], labels: torch.Tensor,
-              ambiguous: dict[str, list[int]] | None = None) -> tuple[torch.Tensor, float]:
-    """Loss of one batch, and the share of its positive pairs that survive mining; ``ambiguous`` masks negatives."""
-    ignore = false_negatives(names, labels, ambiguous).to(encoder.device) if ambiguous else None
-    vectors, labels = embed(encoder, names), labels.to(encoder.device)
-    positive, negative = mine_all(vectors, labels, ignore=ignore)
-    possible = (labels[:, None] == labels[None, :]).sum() - len(labels)
-    loss = multi_similarity_loss(vectors, positive, negative)
-    # NaN is in no hard pair: a broken model would show a loss of zero if its vectors were not looked at.
-    return loss if torch.isfinite(vectors).all() else loss * torch.nan, float(positive.sum() / possible)
+@contextmanager
+def _replayed(state: list[torch.Tensor], device: torch.device) -> Iterator[None]:
+    now = _random_state(device)
+    _set_random_state(state, device)
+    try:
+        yield
+    finally:
+        _set_random_state(now, device)
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
@@ -121,43 +106,186 @@ def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
     return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
 
 
-def train(encoder: Encoder, pairs: pd.DataFrame, recipe: Recipe, steps: int | None = None,
+def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, steps: int | None = None,
           validate: Callable[[Encoder], float] | None = None, validate_every: int = 100,
-          on_step: Callable[[list[dict]], None] | None = None) -> list[dict]:
-    """Train ``encoder`` in place; returns one record a step: step, loss, kept, seconds, lr[, validation].
+          on_step: Callable[[list[dict]], None] | None = None, folder: Path | str | None = None,
+          checkpoint_every: int = 0, keep: int = 2, resume: bool = False, track: tuple[str, ...] = ()) -> list[dict]:
+    """Train ``encoder`` in place; returns one record a step: step, loss, kept, lr, seconds[, validation].
 
-    ``steps`` caps the run (default: the recipe's epochs). The seed fixes the order of the pairs and the dropout:
-    the same seed gives the same weights on a CPU. Raises ``FloatingPointError`` when the loss is not finite.
+    ``data`` holds pairs (cui, name1, name2) or names (cui, name); ``steps`` ends the run (default: the recipe's
+    epochs). With a ``folder``: checkpoints every ``checkpoint_every`` steps (0: none) and every epoch, the ``keep``
+    newest kept; the best model by ``validate`` in ``best``; and the records in ``history.jsonl``. ``resume`` goes on
+    from the newest whole checkpoint there. ``track`` names trackers of accelerate (tensorboard, wandb).
+
+    The seed fixes batches and dropout: the same seed gives the same weights on a CPU, resumed or not. Under several
+    processes (``accelerate launch``) the batch is that of one. Raises ``FloatingPointError`` when the loss is not
+    finite, ``ValueError`` on settings that do not fit, ``OSError`` when a checkpoint cannot be written.
     """
-    steps = steps or max(1, recipe.epochs * (len(pairs) // recipe.batch_size))
+    accelerator = Accelerator(log_with=list(track) or None, project_dir=str(folder) if folder else None)
+    if recipe.precision not in DTYPES:
+        raise ValueError(f"unknown precision {recipe.precision!r}; choose one of: {', '.join(DTYPES)}")
+    if accelerator.num_processes > 1:
+        encoder.model.to(accelerator.device)
+    epoch = steps_per_epoch(data, recipe.batch_size, recipe.sampling, recipe.names_per_concept)
+    steps = steps or recipe.epochs * epoch
     encoder.pooling, encoder.max_length, encoder.lower = recipe.pooling, recipe.max_length, recipe.lower
     torch.manual_seed(recipe.seed)
-    encoder.model.get_input_embeddings().requires_grad_(not recipe.freeze_word_embeddings)
+    base, device = encoder.model, encoder.device
+    base.get_input_embeddings().requires_grad_(not recipe.freeze_word_embeddings)
+    if recipe.lora_rank:
+        encoder.model = with_adapters(encoder, recipe.lora_rank).model
+    torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout differs between processes
     weights = [p for p in encoder.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: learning_rate_factor(recipe.schedule, s, steps))
-    stream, history, started = batches(pairs, recipe.batch_size, recipe.seed, recipe.sampling), [], time.perf_counter()
-    ambiguous = labels_of_ambiguous(pairs) if recipe.mask_ambiguous else None
-    with tqdm(total=steps, desc=recipe.name, unit="step") as bar:
-        for step in range(1, steps + 1):
+    optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+    loss_of = get_loss(recipe.loss, recipe.miner, recipe.margin)
+    about = {"recipe": asdict(recipe), "steps": steps, "data": fingerprint(data)}
+    history = []
+    if folder and resume:
+        history = _resume(Path(folder), about, encoder, optimizer, scaler, accelerator)
+    elif _last(folder):
+        raise ValueError(f"{folder} holds checkpoints of a run{_last(folder)}: resume it, or name another folder")
+    done, spent = len(history), history[-1]["seconds"] if history else 0.0
+    if folder and accelerator.is_main_process:
+        write_history(Path(folder), history)
+    if track:
+        accelerator.init_trackers(recipe.name, config={k: v for k, v in about["recipe"].items() if v is not None
+                                                       and not isinstance(v, tuple)})
+    stream = batches(data, recipe.batch_size, recipe.seed, recipe.sampling, recipe.names_per_concept, start=done)
+    ambiguous = labels_of_ambiguous(data) if recipe.mask_ambiguous else None
+    best = max((r["validation"] for r in history if "validation" in r), default=-torch.inf)
+    seen, started = 0, time.perf_counter()
+    with tqdm(total=steps, initial=done, desc=recipe.name, unit="step", disable=not accelerator.is_main_process) as bar:
+        for step in range(done + 1, steps + 1):
+            names, labels = next(stream)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * learning_rate_factor(recipe.schedule, step - 1, steps)
             encoder.model.train()
-            loss, kept = step_loss(encoder, *next(stream), ambiguous)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"loss is {loss.item()} at step {step}: lower the learning rate "
-                                         f"(now {recipe.learning_rate:g})")
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            record = {"step": step, "loss": loss.item(), "kept": kept, "lr": schedule.get_last_lr()[0],
-                      "seconds": round(time.perf_counter() - started, 2)}
-            schedule.step()
+            ignore = false_negatives(names, labels, ambiguous) if ambiguous else None
+            loss, kept = train_step(encoder, names, labels, loss_of, ignore, accelerator, recipe.precision,
+                                    recipe.cache_gradients, scaler)
+            if loss != loss:
+                raise FloatingPointError(f"the loss is not finite at step {step}: lower the learning rate (now "
+                                         f"{recipe.learning_rate:g}){_last(folder)}")
+            scaler.step(optimizer)
+            scaler.update()
+            seen += len(names)
+            seconds = time.perf_counter() - started
+            record = {"step": step, "loss": loss, "kept": kept, "lr": optimizer.param_groups[0]["lr"],
+                      "seconds": round(spent + seconds, 2)}
             if validate and (step % validate_every == 0 or step == steps):
+                encoder.model.eval()
                 record["validation"] = validate(encoder)
             history.append(record)
+            if folder and record.get("validation", -torch.inf) > best:
+                best = record["validation"]
+                if accelerator.is_main_process:
+                    save_encoder(merged(encoder), Path(folder) / "best")
+            if folder and accelerator.is_main_process:
+                with open(Path(folder) / "history.jsonl", "a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(record) + "\n")
+            if folder and (checkpoint_every and step % checkpoint_every == 0 or step % epoch == 0 or step == steps):
+                random = gather_object([_random_state(device)])
+                if accelerator.is_main_process:
+                    save_checkpoint(Path(folder) / "checkpoints", step, encoder.model.state_dict(),
+                                    {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(),
+                                     "random": random}, about, keep)
+                accelerator.wait_for_everyone()
+            if track:
+                accelerator.log({k: v for k, v in record.items() if k != "step"}, step=step)
             bar.update()
-            bar.set_postfix(loss=f"{record['loss']:.3f}", kept=f"{kept:.0%}",
-                            names_a_second=f"{2 * recipe.batch_size * step / record['seconds']:.0f}")
+            bar.set_postfix(loss=f"{loss:.3f}", kept=f"{kept:.0%}", names_a_second=f"{seen / seconds:.0f}")
             if on_step:
                 on_step(history)
-    encoder.model.eval()
+    for tracker in accelerator.trackers if track else []:
+        tracker.finish()
+    encoder.model = merged(encoder).model.eval()
     return history
+
+
+def _resume(folder: Path, about: dict, encoder: Encoder, optimizer, scaler, accelerator: Accelerator) -> list[dict]:
+    found = load_checkpoint(folder / "checkpoints", about)
+    if found is None:
+        return []
+    step, weights, state = found
+    encoder.model.load_state_dict(weights)
+    optimizer.load_state_dict(state["optimizer"])
+    scaler.load_state_dict(state["scaler"])
+    if len(state["random"]) == accelerator.num_processes:  # else dropout starts anew; the batches are the same
+        _set_random_state(state["random"][accelerator.process_index], encoder.device)
+    lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[:step]]
+
+
+def _last(folder: Path | str | None) -> str:
+    found = sorted(Path(folder, "checkpoints").glob("step-*")) if folder else []
+    return f"; {found[-1]} is the last good checkpoint" if found else ""
+
+
+def linking_accuracy(held_out: pd.DataFrame, others: pd.DataFrame, size: int = 5000) -> Callable[[Encoder], float]:
+    """A ``validate`` for :func:`train`: acc@1 (%) of linking, by cosine, one name of each held-out concept to another
+    one of it, among all names of these concepts and up to ``size`` of others."""
+    def names(data):
+        sides = [data[["cui", side]].set_axis(["cui", "name"], axis=1) for side in SIDES if side in data]
+        return pd.concat(sides).drop_duplicates()
+
+    known = names(held_out).groupby("cui")["name"].agg(list)
+    known = known[known.map(len) > 1]
+    if known.empty:
+        raise ValueError("no held-out concept has two names: hold out more")
+    queries, gold = [found[0] for found in known], list(known.index)
+    more = names(others)
+    dictionary = pd.concat([known.map(lambda found: found[1:]).explode().rename("name").reset_index(),
+                            more.sample(min(size, len(more)), random_state=0)])
+
+    def validate(encoder: Encoder) -> float:
+        q, d = (torch.nn.functional.normalize(torch.from_numpy(encode(encoder, list(x))), dim=1)
+                for x in (queries, dictionary["name"]))
+        return 100 * float((dictionary["cui"].to_numpy()[(q @ d.T).argmax(1).numpy()] == gold).mean())
+
+    return validate
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line: ``python -m sapbert_utils.training --help``."""
+    parser = argparse.ArgumentParser(prog="sapbert_utils.training", description="Self-alignment pretraining.")
+    parser.add_argument("--recipe", default="sapbert", choices=RECIPES)
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--pairs", type=Path, help="file of cui||name1||name2 lines")
+    data.add_argument("--names", type=Path, help="file of cui||name lines")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the trained model")
+    parser.add_argument("--model", help="in place of the recipe's base model: a folder, a hub name, minilm")
+    parser.add_argument("--steps", type=int, help="in place of the recipe's epochs")
+    parser.add_argument("--validation", type=int, default=0, help="concepts held out to validate on")
+    parser.add_argument("--validate-every", type=int, default=1000, help="steps")
+    parser.add_argument("--checkpoint-every", type=int, default=1000, help="steps")
+    parser.add_argument("--keep", type=int, default=2, help="checkpoints")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest whole checkpoint")
+    parser.add_argument("--track", nargs="*", default=[], help="trackers of accelerate: tensorboard, wandb")
+    kinds = {int: int, float: float, str: str, bool: lambda text: {"true": True, "false": False}[text.lower()]}
+    settings = [f for f in fields(Recipe) if f.type in kinds and f.name not in ("name", "base_model", "stand_in")]
+    for field in settings:
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kinds[field.type], help="setting of the recipe")
+    options = parser.parse_args(arguments)
+    changes = {f.name: getattr(options, f.name) for f in settings if getattr(options, f.name) is not None}
+    recipe, model = get_recipe(options.recipe, **changes), options.model or RECIPES[options.recipe].base_model
+    names = read_pairs(options.pairs) if options.pairs else read_labelled(options.names)
+    validate = None
+    if options.validation:
+        names, held = hold_out_concepts(names, options.validation, recipe.seed)
+        validate = linking_accuracy(held, names)
+    encoder, work = load_encoder(model), options.output.with_name(options.output.name + ".training")
+    history = train(encoder, names, recipe, options.steps, validate, options.validate_every, folder=work,
+                    checkpoint_every=options.checkpoint_every, keep=options.keep, resume=options.resume,
+                    track=tuple(options.track))
+    accelerator = Accelerator()
+    if accelerator.is_main_process:
+        source = options.pairs or options.names
+        about = f"{len(names):,} lines of {source.name}, {names['cui'].nunique():,} concepts"
+        save_encoder(encoder, options.output, model_card(recipe, model, about, len(history)))
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ import torch
 from pytorch_metric_learning.losses import MultiSimilarityLoss
 from pytorch_metric_learning.miners import TripletMarginMiner
 
-from sapbert_utils.losses import mine_all, multi_similarity_loss
+from sapbert_utils.losses import LOSSES, get_loss, mine_all, mined_multi_similarity, multi_similarity_loss
 
 
 def batch(kind: str, seed: int):
@@ -70,3 +70,45 @@ def test_margin_decides_what_is_hard():
     y = torch.tensor([0, 0, 1])
     assert not mine_all(x, y, margin=0.2)[0].any()
     assert mine_all(x, y, margin=2.0)[0].sum() == 2
+
+
+@pytest.mark.parametrize("miner", ["all", "hard", "semihard", "easy", "none"])
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_every_loss_and_miner_is_finite_and_ignores_what_it_should(loss, miner):
+    x, y = batch("mixed", 1)
+    value, kept = get_loss(loss, miner)(x, y, None)
+    assert torch.isfinite(value) and 0 <= kept <= 1 and (miner != "none" or kept == 1)
+    assert torch.isfinite(torch.autograd.grad(value, x)[0]).all() if value.requires_grad else value == 0
+    every = torch.ones(len(y), len(y), dtype=torch.bool)
+    if loss == "nca":
+        with pytest.raises(ValueError, match="nca weighs anchors"):
+            get_loss(loss, miner)(x, y, every)
+    else:
+        moved = x.detach().clone().requires_grad_()
+        without = get_loss(loss, miner)(moved, y, every & (y[:, None] == 0) | every & (y[None, :] == 0))[0]
+        assert torch.isfinite(without) and (without != value or value == 0)
+
+
+@pytest.mark.parametrize("miner", ["hard", "semihard", "easy"])
+def test_other_miners_feed_the_loss_as_the_reference_does(miner):
+    x, y = batch("pairs", 2)
+    triplets = TripletMarginMiner(margin=0.2, type_of_triplets=miner)(x, y)
+    expected = MultiSimilarityLoss(alpha=1, beta=60, base=0.5)(x, y, triplets)
+    assert get_loss("ms", miner)(x, y)[0].item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "mixed", "one concept", "no positive", "ties"])
+def test_blocks_of_anchors_change_nothing(kind):
+    x, y = batch(kind, 4)
+    ignore = torch.rand(len(y), len(y), generator=torch.Generator().manual_seed(5)) < 0.1
+    whole, kept = mined_multi_similarity(x, y, ignore=ignore)
+    parts, kept_in_parts = mined_multi_similarity(x, y, ignore=ignore, block=7)
+    assert parts.item() == pytest.approx(whole.item(), rel=1e-6) and kept == kept_in_parts
+    assert torch.allclose(torch.autograd.grad(parts, x)[0], torch.autograd.grad(whole, x)[0], atol=1e-6)
+
+
+def test_an_unknown_loss_or_miner_is_refused():
+    with pytest.raises(ValueError, match="ms, circle, triplet, infonce, lifted, nca, cosine"):
+        get_loss("mse")
+    with pytest.raises(ValueError, match="all, hard, semihard, easy, none"):
+        get_loss("ms", "most")

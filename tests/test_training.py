@@ -1,77 +1,91 @@
-"""The loop: batches, one step against two padded passes, determinism, refusals."""
+"""The step against two padded passes, cached and shared among processes; the loop: determinism, resume, refusals."""
 
 import copy
-import itertools
+import json
+import os
+import subprocess
+import sys
+import time
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
 
-from sapbert_utils.encoder import load_encoder
-from sapbert_utils.losses import mine_all, multi_similarity_loss
-from sapbert_utils.training import (
-    batches,
-    false_negatives,
-    get_recipe,
-    labels_of_ambiguous,
-    learning_rate_factor,
-    step_loss,
-    train,
-)
+from sapbert_utils.batches import batches, labels_of_ambiguous
+from sapbert_utils.encoder import encode, load_encoder
+from sapbert_utils.losses import get_loss, mine_all, multi_similarity_loss
+from sapbert_utils.profiles import REPOSITORY
+from sapbert_utils.recipes import RECIPES, get_recipe
+from sapbert_utils.training import learning_rate_factor, linking_accuracy, main, train, train_step
 
 PAIRS = pd.DataFrame([(f"C{i // 2:07}", f"disease of type {i} of the {o}", f"{o} disorder {i}")
                       for i in range(24) for o in ("heart", "lung")], columns=["cui", "name1", "name2"])
 
 
 @pytest.fixture(scope="module")
-def encoder():
+def loaded():
     return load_encoder("minilm", num_layers=1)
 
 
+@pytest.fixture
+def encoder(loaded):
+    return copy.deepcopy(loaded)
+
+
 def tiny(**changes):
-    return get_recipe("sapbert", batch_size=8, learning_rate=1e-3, **changes)
+    return get_recipe("sapbert", **{"batch_size": 8, "learning_rate": 1e-3} | changes)
 
 
-def test_a_batch_is_both_sides_in_order_and_an_epoch_sees_each_pair_once():
-    stream = batches(PAIRS, 8, seed=1)
-    epoch = [next(stream) for _ in range(len(PAIRS) // 8)]
-    rows = [(n[i], n[i + 8]) for n, _ in epoch for i in range(8)]
-    assert sorted(rows) == sorted(zip(PAIRS["name1"], PAIRS["name2"], strict=True))
-    cui = dict(zip(PAIRS["name1"], PAIRS["cui"], strict=True))
-    for names, labels in epoch:
-        assert torch.equal(labels[:8], labels[8:])
-        same = [[cui[a] == cui[b] for b in names[:8]] for a in names[:8]]
-        assert same == (labels[:8, None] == labels[:8]).tolist()
+def flat(encoder, gradient=False):
+    return torch.cat([(w.grad if gradient else w.detach()).flatten() for w in encoder.model.parameters()
+                      if not gradient or w.grad is not None])
 
 
-def test_sampling_by_concept_draws_one_pair_of_each():
-    names, labels = next(batches(PAIRS, 12, seed=1, sampling="concepts"))
-    assert len(set(labels.tolist())) == 12
-    rows = set(zip(PAIRS["name1"], PAIRS["name2"], strict=True))
-    assert all(row in rows for row in zip(names[:12], names[12:], strict=True))
-    with pytest.raises(ValueError, match="12 concepts do not fill one batch of 13"):
-        next(batches(PAIRS, 13, seed=1, sampling="concepts"))
-    with pytest.raises(ValueError, match="choose pairs or concepts"):
-        next(batches(PAIRS, 8, seed=1, sampling="names"))
-
-
-def test_one_step_equals_two_padded_forward_passes(encoder):
-    encoder.pooling, encoder.lower = "cls", True
+@pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all_tok"])
+def test_one_step_has_the_loss_and_gradient_of_two_padded_forward_passes(encoder, pooling):
+    encoder.pooling, encoder.lower = pooling, True
     names, labels = next(batches(PAIRS, 16, 0))
-    encoder.model.eval()
-    tokens = encoder.tokenizer(names, padding="max_length", truncation=True, max_length=25, return_tensors="pt")
-    padded = encoder.model(**tokens).last_hidden_state[:, 0]
+    sides = []
+    for side in (names[:16], names[16:]):
+        tokens = encoder.tokenizer(side, padding="max_length", truncation=True, max_length=25, return_tensors="pt")
+        hidden, mask = encoder.model(**tokens).last_hidden_state, tokens["attention_mask"][..., None]
+        sides.append({"cls": hidden[:, 0], "mean": (hidden * mask).sum(1) / mask.sum(1),
+                      "mean_all_tok": hidden.mean(1)}[pooling])
+    padded = torch.cat(sides)
     expected = multi_similarity_loss(padded, *mine_all(padded, labels))
-    loss, kept = step_loss(encoder, names, labels)
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
-    assert 0 <= kept <= 1
+    expected.backward()
+    gradient = flat(encoder, gradient=True)
+    encoder.model.zero_grad(set_to_none=True)
+    loss, kept = train_step(encoder, names, labels, get_loss(), budget=100)
+    assert loss == pytest.approx(expected.item(), rel=1e-4) and 0 < kept <= 1
+    ours = flat(encoder, gradient=True)
+    assert (ours - gradient).norm() < 1e-3 * gradient.norm() and abs(ours.norm() / gradient.norm() - 1) < 1e-4
 
 
-def test_same_seed_same_weights_other_seed_other_weights(encoder):
+@pytest.mark.parametrize("recipe", [{}, {"loss": "infonce", "miner": "none"}])
+def test_cached_gradients_are_the_same_with_dropout(encoder, recipe):
+    encoder.pooling = "mean"
+    names, labels = next(batches(PAIRS, 16, 0))
+    found = {}
+    for cached in (False, True):
+        torch.manual_seed(7)
+        encoder.model.train().zero_grad(set_to_none=True)
+        loss, _ = train_step(encoder, names, labels, get_loss(**recipe), cached=cached, budget=100)
+        found[cached] = loss, flat(encoder, gradient=True), torch.rand(3)
+    assert found[True][0] == found[False][0] and torch.equal(found[True][2], found[False][2])
+    assert (found[True][1] - found[False][1]).norm() < 1e-5 * found[False][1].norm()
+    torch.manual_seed(8)
+    encoder.model.zero_grad(set_to_none=True)
+    assert train_step(encoder, names, labels, get_loss(**recipe), cached=True)[0] != found[True][0]
+
+
+def test_same_seed_same_weights_other_seed_other_weights(loaded):
     def weights(seed):
-        copied = copy.deepcopy(encoder)
+        copied = copy.deepcopy(loaded)
         history = train(copied, PAIRS, tiny(seed=seed), steps=3)
-        return torch.cat([w.flatten() for w in copied.model.state_dict().values()]), history
+        return flat(copied), history
 
     first, history = weights(1)
     assert torch.equal(first, weights(1)[0])
@@ -79,41 +93,91 @@ def test_same_seed_same_weights_other_seed_other_weights(encoder):
     assert [r["step"] for r in history] == [1, 2, 3] and all(r["loss"] > 0 for r in history)
 
 
-def test_training_lowers_the_loss_and_validation_is_called(encoder):
-    copied, seen = copy.deepcopy(encoder), []
-    history = train(copied, PAIRS, tiny(), steps=40, validate=lambda e: seen.append(e) or 1.0, validate_every=10)
+def test_training_lowers_the_loss_and_keeps_the_best_by_validation(encoder, tmp_path):
+    seen = iter([1.0, 5.0, 4.0, 3.0])
+    at = []
+    history = train(encoder, PAIRS, tiny(), steps=40, validate=lambda e: at.append(flat(e)) or next(seen),
+                    validate_every=10, folder=tmp_path)
     assert sum(r["loss"] for r in history[-5:]) < sum(r["loss"] for r in history[:5])
-    assert len(seen) == 4 and not copied.model.training
+    assert [r["validation"] for r in history if "validation" in r] == [1.0, 5.0, 4.0, 3.0]
+    assert torch.equal(flat(load_encoder(str(tmp_path / "best"))), at[1]) and not encoder.model.training
+    assert [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()] == history
 
 
-def test_ambiguous_names_are_no_negatives_of_their_other_concept(encoder):
+@pytest.mark.parametrize("stopped_at", [4, 7])
+def test_a_stopped_run_resumes_to_the_same_weights_bit_by_bit(loaded, tmp_path, stopped_at):
+    class Stop(Exception):
+        pass
+
+    def stop(history):
+        if len(history) == stopped_at:
+            raise Stop
+
+    recipe, whole, resumed = tiny(schedule="linear"), copy.deepcopy(loaded), copy.deepcopy(loaded)
+    expected = train(whole, PAIRS, recipe, steps=10)
+    with pytest.raises(Stop):
+        train(copy.deepcopy(loaded), PAIRS, recipe, steps=10, folder=tmp_path, checkpoint_every=3, on_step=stop)
+    with pytest.raises(ValueError, match="holds checkpoints of a run.*resume it"):
+        train(copy.deepcopy(loaded), PAIRS, recipe, steps=10, folder=tmp_path)
+    history = train(resumed, PAIRS, recipe, steps=10, folder=tmp_path, checkpoint_every=3, resume=True)
+    assert torch.equal(flat(whole), flat(resumed))
+    assert [(r["step"], r["loss"], r["lr"]) for r in history] == [(r["step"], r["loss"], r["lr"]) for r in expected]
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 10
+    with pytest.raises(ValueError, match="learning_rate: then 0.001, now 0.002"):
+        train(resumed, PAIRS, tiny(schedule="linear", learning_rate=2e-3), steps=10, folder=tmp_path, resume=True)
+
+
+def test_a_broken_model_stops_with_the_step_and_the_last_good_checkpoint(encoder, tmp_path):
+    def poison(history):
+        if len(history) == 3:
+            encoder.model.embeddings.LayerNorm.weight.data.fill_(float("nan"))
+
+    with pytest.raises(FloatingPointError, match="not finite at step 4: .*/step-00000002 is the last good"):
+        train(encoder, PAIRS, tiny(), steps=6, folder=tmp_path, checkpoint_every=2, on_step=poison)
+
+
+def test_ambiguous_names_are_not_pushed_apart(loaded):
     pairs = pd.DataFrame([("C1", "cold", "common cold"), ("C2", "cold", "chill"), ("C3", "flu", "influenza"),
                           ("C2", "chill", "low temperature")], columns=["cui", "name1", "name2"])
-    ambiguous, (names, labels) = labels_of_ambiguous(pairs), next(batches(pairs, 4, seed=1))
-    owners = {name: set(pairs["cui"][(pairs == name).any(axis=1)]) for name in names}
-    concepts = pairs.set_index(["name1", "name2"])["cui"]
-    own = [concepts[pair] for pair in zip(names[:4], names[4:], strict=True)] * 2
-    masked = false_negatives(names, labels, ambiguous)
-    for i, j in itertools.product(range(8), repeat=2):
-        if own[i] != own[j]:
-            assert masked[i, j] == (own[j] in owners[names[i]] or own[i] in owners[names[j]]), (names[i], names[j])
-    assert set(ambiguous) == {"cold"} and masked.any()
-    encoder.model.eval()
-    plain, mask = (step_loss(encoder, names, labels, a)[0].item() for a in (None, ambiguous))
-    assert mask < plain
-    encoder.model.train()
+    assert set(labels_of_ambiguous(pairs)) == {"cold"}
     recipes = [get_recipe("sapbert", batch_size=4, mask_ambiguous=mask) for mask in (False, True)]
-    loss = [train(copy.deepcopy(encoder), pairs, recipe, steps=1)[0]["loss"] for recipe in recipes]
+    loss = [train(copy.deepcopy(loaded), pairs, recipe, steps=1)[0]["loss"] for recipe in recipes]
     assert loss[1] < loss[0]
 
 
 def test_frozen_word_embeddings_do_not_move(encoder):
-    copied = copy.deepcopy(encoder)
-    before = copied.model.get_input_embeddings().weight.detach().clone()
-    layer = copied.model.encoder.layer[0].output.dense.weight.detach().clone()
-    train(copied, PAIRS, tiny(freeze_word_embeddings=True), steps=2)
-    assert torch.equal(before, copied.model.get_input_embeddings().weight)
-    assert not torch.equal(layer, copied.model.encoder.layer[0].output.dense.weight)
+    before = encoder.model.get_input_embeddings().weight.detach().clone()
+    layer = encoder.model.encoder.layer[0].output.dense.weight.detach().clone()
+    train(encoder, PAIRS, tiny(freeze_word_embeddings=True), steps=2)
+    assert torch.equal(before, encoder.model.get_input_embeddings().weight)
+    assert not torch.equal(layer, encoder.model.encoder.layer[0].output.dense.weight)
+
+
+def test_adapters_train_few_weights_and_end_up_in_the_model(encoder, tmp_path):
+    before = {name: w.detach().clone() for name, w in encoder.model.named_parameters()}
+    history = train(encoder, PAIRS, tiny(lora_rank=2), steps=20, validate=lambda e: 1.0, folder=tmp_path)
+    after = dict(encoder.model.named_parameters())
+    moved = {name for name, w in after.items() if not torch.equal(w, before[name])}
+    assert set(after) == set(before) and moved
+    assert all(name.endswith("dense.weight") or ".self." in name for name in moved)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert load_encoder(str(tmp_path / "best")).model.config.model_type == "bert"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_stays_near_and_weights_stay_fp32(loaded, precision):
+    losses = []
+    for kind in ("fp32", precision):
+        copied = copy.deepcopy(loaded)
+        losses.append(train(copied, PAIRS, tiny(precision=kind), steps=3)[0]["loss"])
+        assert all(w.dtype == torch.float32 for w in copied.model.parameters())
+    assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_names_in_place_of_pairs(encoder):
+    names = pd.concat([PAIRS[["cui", side]].set_axis(["cui", "name"], axis=1) for side in ("name1", "name2")])
+    history = train(encoder, names.reset_index(drop=True), tiny(names_per_concept=4), steps=20)
+    assert history[-1]["loss"] < history[0]["loss"]
 
 
 def test_schedule_warms_up_and_decays():
@@ -122,14 +186,114 @@ def test_schedule_warms_up_and_decays():
     assert learning_rate_factor("constant", 50, 100) == 1
 
 
-def test_refusals_say_what_is_right(encoder):
-    with pytest.raises(ValueError, match="48 pairs do not fill one batch of 64"):
-        next(batches(PAIRS, 64, 0))
-    with pytest.raises(ValueError, match="sapbert, sapbert-mean-token, sapbert-xlmr"):
-        get_recipe("sapbort")
-    with pytest.raises(ValueError, match="constant or linear"):
-        learning_rate_factor("cosine", 0, 1)
-    broken = copy.deepcopy(encoder)
-    broken.model.embeddings.LayerNorm.weight.data.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="step 1"):
-        train(broken, PAIRS, tiny(), steps=2)
+def test_recipes_are_the_released_ones_and_refusals_say_what_is_right(encoder):
+    assert list(RECIPES) == ["sapbert", "sapbert-mean-token", "sapbert-xlmr", "sapbert-xlmr-large", "xling-bitext"]
+    assert RECIPES["xling-bitext"].epochs == 5 and RECIPES["sapbert-mean-token"].pooling == "mean_all_tok"
+    for call, message in ((lambda: get_recipe("sapbort"), "sapbert, sapbert-mean-token, sapbert-xlmr"),
+                          (lambda: get_recipe("sapbert", rate=1), "unknown setting 'rate'.*learning_rate"),
+                          (lambda: train(encoder, PAIRS, tiny(precision="fp8")), "fp32, bf16, fp16"),
+                          (lambda: train(encoder, PAIRS, tiny(loss="mse")), "ms, circle, triplet"),
+                          (lambda: learning_rate_factor("cosine", 0, 1), "constant or linear")):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_validation_links_names_of_unseen_concepts(encoder):
+    validate = linking_accuracy(PAIRS.iloc[:8], PAIRS.iloc[8:])
+    assert 0 <= validate(encoder) <= 100
+    with pytest.raises(ValueError, match="hold out more"):
+        linking_accuracy(PAIRS.iloc[:0], PAIRS)
+
+
+def command(tmp_path, *more):
+    file = tmp_path / "pairs.txt"
+    file.write_text("".join("||".join(row) + "\n" for row in PAIRS.itertuples(index=False)), encoding="utf-8")
+    return ["--pairs", str(file), "--model", "minilm", "--batch-size", "8", "--learning-rate", "1e-3", *more]
+
+
+def test_the_command_trains_a_folder_that_plain_transformers_loads(tmp_path):
+    main(command(tmp_path, "--output", str(tmp_path / "model"), "--steps", "2", "--pooling", "cls",
+                 "--validation", "3"))
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "**Pooling:** cls" in card and "pairs.txt" in card and "| learning_rate | 0.001 |" in card
+    tokenizer, plain = AutoTokenizer.from_pretrained(tmp_path / "model"), AutoModel.from_pretrained(tmp_path / "model")
+    with torch.inference_mode():
+        vector = plain.eval()(**tokenizer(["heart disorder"], return_tensors="pt")).last_hidden_state[:, 0]
+    ours = encode(load_encoder(str(tmp_path / "model")), ["heart disorder"])
+    assert torch.allclose(vector, torch.from_numpy(ours), atol=1e-5)
+
+
+def launch(tmp_path, count, *arguments):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    options = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(count), "--num_machines", "1",
+               "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    with open(tmp_path / "log", "w") as log:
+        return subprocess.Popen([sys.executable, *options, *arguments], env=environment, stdout=log, stderr=log)
+
+
+def processes(tmp_path, count, *more):
+    return launch(tmp_path, count, "-m", "sapbert_utils.training", *command(tmp_path, *more))
+
+
+GRADIENT = """
+import sys, torch
+from accelerate import Accelerator
+from sapbert_utils.batches import batches
+from sapbert_utils.encoder import load_encoder
+from sapbert_utils.losses import get_loss
+from sapbert_utils.pairs import read_pairs
+from sapbert_utils.training import train_step
+
+accelerator, encoder = Accelerator(), load_encoder("minilm", 1, pooling="mean")
+loss, kept = train_step(encoder, *next(batches(read_pairs(sys.argv[1]), 16, 0)), get_loss(), accelerator=accelerator)
+if accelerator.is_main_process:
+    grads = [w.grad.flatten() for w in encoder.model.parameters() if w.grad is not None]
+    torch.save({"loss": loss, "kept": kept, "gradient": torch.cat(grads)}, sys.argv[2])
+accelerator.end_training()
+"""
+
+
+def test_two_processes_have_the_gradient_of_one(tmp_path):
+    (tmp_path / "gradient.py").write_text(GRADIENT)
+    file, found = command(tmp_path)[1], {}
+    for count in (1, 2):
+        out = tmp_path / f"{count}.pt"
+        run = launch(tmp_path, count, str(tmp_path / "gradient.py"), file, str(out))
+        assert run.wait(timeout=300) == 0, (tmp_path / "log").read_text()[-3000:]
+        found[count] = torch.load(out, weights_only=True)
+    assert found[1]["loss"] == pytest.approx(found[2]["loss"], rel=1e-6) and found[1]["kept"] == found[2]["kept"]
+    difference = found[1]["gradient"] - found[2]["gradient"]
+    assert difference.norm() < 1e-5 * found[1]["gradient"].norm()
+
+
+def test_two_processes_train_the_model_of_one(tmp_path, loaded):
+    copied = copy.deepcopy(loaded)
+    copied.model.config.hidden_dropout_prob = copied.model.config.attention_probs_dropout_prob = 0.0
+    copied.model.save_pretrained(tmp_path / "base")
+    copied.tokenizer.save_pretrained(tmp_path / "base")
+    for count in (1, 2):
+        run = processes(tmp_path, count, "--model", str(tmp_path / "base"), "--output", str(tmp_path / f"of-{count}"),
+                        "--steps", "20", "--pooling", "mean")
+        assert run.wait(timeout=300) == 0, (tmp_path / "log").read_text()[-3000:]
+    one, two, base = (load_file(tmp_path / name / "model.safetensors") for name in ("of-1", "of-2", "base"))
+
+    def length(tensors):
+        return sum(w.norm() ** 2 for w in tensors) ** 0.5
+
+    difference = length([one[k] - two[k] for k in one])
+    assert difference < 1e-4 * length(one.values()) and difference < 0.05 * length([one[k] - base[k] for k in one])
+
+
+def test_a_killed_process_resumes_to_the_weights_of_an_undisturbed_one(tmp_path):
+    options = ("--steps", "60", "--checkpoint-every", "5", "--pooling", "mean")
+    assert processes(tmp_path, 1, "--output", str(tmp_path / "whole"), *options).wait() == 0
+    run = processes(tmp_path, 1, "--output", str(tmp_path / "killed"), *options)
+    history = tmp_path / "killed.training" / "history.jsonl"
+    while run.poll() is None and not (history.exists() and history.read_text().count("\n") > 12):
+        time.sleep(0.02)
+    subprocess.run(["pkill", "-KILL", "-f", str(tmp_path / "killed")], check=False)
+    run.wait()
+    assert run.returncode != 0 and not (tmp_path / "killed").exists()
+    assert processes(tmp_path, 1, "--output", str(tmp_path / "killed"), *options, "--resume").wait() == 0
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
