@@ -10,13 +10,14 @@ from sapbert_utils.course import (
     check_writable,
     choose,
     choose_profile,
+    combinations,
     convert,
     convert_all,
     find_notebooks,
     parse_assignments,
 )
 from sapbert_utils.profiles import PROFILES, REPOSITORY
-from sapbert_utils.running import Failed, listing, metrics_table, read_results, run_all, run_one
+from sapbert_utils.running import Failed, listing, metrics_table, read_results, run_all, run_grid, run_one
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,6 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--force", action="store_true", help="run also what is up to date")
     run = commands.add_parser("run", parents=both, help="run one notebook")
     run.add_argument("notebook", help="its number or name, for example 03")
+    run.add_argument("--grid", action="append", default=[], metavar="name=value,value",
+                     help="run it once for each combination of these values, and tabulate; may be repeated")
     commands.add_parser("list", parents=[everywhere], help="show notebooks, parameters and measured times")
     published = commands.add_parser(
         "publish", parents=[everywhere], help="put outputs and figures of the finished demo run where git keeps them")
@@ -56,7 +59,14 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     notebook, profile = choose(find_notebooks(options.notebooks), options.notebook), choose_profile(options.profile)
-    parameters = convert(notebook, parse_assignments(options.parameters))
+    given = parse_assignments(options.parameters)
+    if options.grid:
+        grid = [convert(notebook, given | chosen) for chosen in combinations(parse_assignments(options.grid))]
+        check_writable(profile)
+        table = run_grid(notebook, grid, profile, _say)
+        _say(f"\n{table.read_text(encoding='utf-8')}\n{table}\n")
+        return
+    parameters = convert(notebook, given)
     check_writable(profile)
     _say(f"{notebook.label} … ")
     run_one(notebook, parameters, profile, _say)

@@ -4,6 +4,7 @@ Nothing here imports torch or papermill, so that a course that is up to date say
 """
 
 import ast
+import itertools
 import json
 import tempfile
 from dataclasses import dataclass
@@ -114,6 +115,12 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
         if not text.partition("=")[1] or not text.partition("=")[0].isidentifier():
             raise Refused(f"-p {text}: write a parameter as name=value, for example -p seed=7")
     return {text.partition("=")[0]: text.partition("=")[2] for text in texts}
+
+
+def combinations(axes: dict[str, str]) -> list[dict[str, str]]:
+    """``{"a": "1,2", "b": "x"}`` -> ``[{"a": "1", "b": "x"}, {"a": "2", "b": "x"}]``"""
+    values = [[(name, value) for value in text.split(",")] for name, text in axes.items()]
+    return [dict(chosen) for chosen in itertools.product(*values)]
 
 
 def convert(notebook: Notebook, given: dict[str, str]) -> dict[str, object]:

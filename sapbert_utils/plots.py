@@ -6,6 +6,7 @@ One house style: white face, Okabe-Ito colours with marker shapes, a title that 
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
+import matplotlib.colors
 import matplotlib.patches
 import matplotlib.ticker
 import numpy as np
@@ -112,6 +113,24 @@ def heatmap(table: pd.DataFrame, title: str, label: str, number: str = "{:.1f}",
                                                  linewidth=2.5))
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label=label, shrink=0.8)
+    return figure
+
+
+def matrices(panels: Mapping[str, np.ndarray], title: str, kinds: Sequence[str], label: str = "") -> Figure:
+    """Square matrices side by side, panel title -> (n, n): whole numbers as coloured cells (0 white, 1 and on as
+    ``kinds`` names them), other numbers from light to dark with a bar named ``label``."""
+    figure, axes = _figure(title, width=0.9 + 3.6 * len(panels), height=4.5, columns=len(panels))
+    colours = mpl.colors.ListedColormap(["white", COLOURS[0], COLOURS[4], *COLOURS[5:]][: len(kinds) + 1])
+    for axis, (name, values) in zip(axes, panels.items(), strict=True):
+        if np.issubdtype(values.dtype, np.integer):
+            axis.imshow(values, cmap=colours, vmin=-0.5, vmax=len(kinds) + 0.5, interpolation="nearest")
+        else:
+            image = axis.imshow(values, cmap="Greys", interpolation="nearest")
+            figure.colorbar(image, ax=axis, label=label, shrink=0.7)
+        axis.set_title(name, fontsize=11)
+        axis.set(xticks=[], yticks=[])
+    handles = [mpl.patches.Patch(color=colours(i), label=kind) for i, kind in enumerate(kinds, 1)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(kinds))
     return figure
 
 

@@ -29,6 +29,7 @@ class Profile:
     schedule: str
     pooling: str  # in place of [CLS]: the small stand-in models were built for mean pooling; "cls": as in the papers
     sampling: str  # "concepts": a short run sees each concept once rather than some fifty times; "pairs": as upstream
+    dropout: float  # 0 on short runs, which are far from fitting their data
     freeze_word_embeddings: bool  # of the multilingual model: 250,000 words are too many to train on a CPU
     max_queries: int | None  # queries a benchmark and language
     map_names: int  # names on a map of the embedding space
@@ -37,10 +38,10 @@ class Profile:
         """What this profile changes in a recipe of ``training.RECIPES`` (its ``get_recipe`` takes them)."""
         if multilingual:
             return {"batch_size": self.multilingual_batch_size, "learning_rate": self.multilingual_learning_rate,
-                    "schedule": self.schedule, "sampling": self.sampling,
+                    "schedule": self.schedule, "sampling": self.sampling, "dropout": self.dropout,
                     "freeze_word_embeddings": self.freeze_word_embeddings}
         return {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "schedule": self.schedule,
-                "sampling": self.sampling}
+                "sampling": self.sampling, "dropout": self.dropout}
 
     @property
     def folder(self) -> Path:
@@ -70,7 +71,7 @@ class Profile:
 
 _OPEN = dict(english_model="minilm", multilingual_model="e5-multilingual")
 _SHORT = dict(learning_rate=3e-4, multilingual_learning_rate=2e-4, schedule="linear", pooling="mean",
-              sampling="concepts", freeze_word_embeddings=True)
+              sampling="concepts", dropout=0.0, freeze_word_embeddings=True)
 
 PROFILES = {
     p.name: p
@@ -84,7 +85,7 @@ PROFILES = {
         Profile("paper", english_model="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
                 multilingual_model="xlm-roberta-base", num_layers=None, max_concepts=None, steps=None,
                 multilingual_steps=None, batch_size=256, multilingual_batch_size=256, learning_rate=2e-5,
-                multilingual_learning_rate=2e-5, schedule="constant", pooling="cls", sampling="pairs",
+                multilingual_learning_rate=2e-5, schedule="constant", pooling="cls", sampling="pairs", dropout=0.1,
                 freeze_word_embeddings=False, max_queries=None, map_names=10000),
     )
 }

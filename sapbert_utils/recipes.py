@@ -28,6 +28,7 @@ class Recipe:
     mask_ambiguous: bool = False  # push no two names apart of which one stands under the other's concept too
     precision: str = "fp32"  # bf16, or fp16 with a loss scaler (the released models: fp16)
     cache_gradients: bool = False  # encode twice and keep no activations: any batch fits, by a quarter more time
+    dropout: float = 0.1  # of hidden states and attention, as the papers' base models have it
     freeze_word_embeddings: bool = False
     lora_rank: int = 0  # train low-rank adapters of this rank, merged into the model at the end; 0: all weights
 

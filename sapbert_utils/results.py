@@ -104,6 +104,7 @@ class Run:
 
     def __init__(self, notebook: str, profile, seed: int, **parameters: object):
         self.started = time.perf_counter()
+        self.shown = {}  # name of a figure -> its place on the page
         self.profile = profile
         self.record = {
             "notebook": notebook, "profile": profile.name, "seed": seed, "parameters": parameters,
@@ -132,7 +133,8 @@ class Run:
         return Path(path)
 
     def figure(self, figure: Figure, name: str, alt: str) -> None:
-        """Save ``figures/<name>.png`` and show it in the notebook with ``alt`` as its alternative text."""
+        """Save ``figures/<name>.png`` and show it in the notebook with ``alt`` as its alternative text; a later picture
+        of that name takes its place on the page."""
         from IPython.display import Image, display
 
         self.profile.figures.mkdir(parents=True, exist_ok=True)
@@ -142,7 +144,10 @@ class Run:
         # 256 colours: a third of the bytes, so that notebooks with many figures stay small enough to commit.
         PIL.Image.open(picture).convert("RGB").quantize(256).save(path, "PNG", optimize=True)
         self.output(path)
-        display(Image(filename=path, alt=alt))
+        if self.shown.get(name):
+            self.shown[name].update(Image(filename=path, alt=alt))
+        else:
+            self.shown[name] = display(Image(filename=path, alt=alt), display_id=True)
 
     def metric(self, name: str, value: float, expected: tuple[float | None, float | None] | None = None,
                unit: str = "") -> float:

@@ -1,5 +1,7 @@
 """Run the notebooks of the course through papermill, and tell their outcome."""
 
+import csv
+import io
 import json
 import logging
 import os
@@ -64,6 +66,39 @@ def run_one(notebook: Notebook, parameters: dict[str, object], profile: Profile,
     os.replace(partial, notebook.executed(profile))
     write_json(notebook.stamp(profile), before)
     say(seconds)
+
+
+def run_grid(notebook: Notebook, parameters: list[dict[str, object]], profile: Profile,
+             say: Callable[[str], object]) -> Path:
+    """Run one notebook for each set of parameters, in run folders of their own below ``grid/<notebook>`` that start
+    from what this one holds; returns ``table.csv`` there, parameters and metrics a row a run. Raises :class:`Failed`.
+    """
+    before, base = os.environ.get("SAPBERT_RUNS"), profile.folder
+    folder, rows = base / "grid" / notebook.stem, []
+    try:
+        for values in parameters:
+            label = " ".join(f"{name}={value}" for name, value in values.items())
+            os.environ["SAPBERT_RUNS"] = str(folder / label)
+            for kind in ("data", "models"):
+                (profile.folder / kind).mkdir(parents=True, exist_ok=True)
+                for path in (base / kind).glob("*"):
+                    if not (link := profile.folder / kind / path.name).exists():
+                        link.symlink_to(path)
+            profile.notebooks.mkdir(exist_ok=True)
+            say(f"{label} … ")
+            run_one(notebook, values, profile, say)
+            (result,) = read_results([notebook], profile)
+            rows.append(values | {m["name"]: m["value"] for m in result["metrics"]} | {"seconds": result["seconds"]})
+    finally:
+        os.environ.pop("SAPBERT_RUNS") if before is None else os.environ.update(SAPBERT_RUNS=before)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    partial = folder / "table.csv.partial"
+    partial.write_text(table.getvalue(), encoding="utf-8")
+    os.replace(partial, folder / "table.csv")
+    return folder / "table.csv"
 
 
 def run_solution(notebook: Notebook, profile: Profile, say: Callable[[str], object]) -> None:

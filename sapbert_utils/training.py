@@ -46,6 +46,8 @@ def train_step(encoder: Encoder, names: list[str], labels: torch.Tensor, loss: L
     device, labels = encoder.device, labels.to(encoder.device)
     autocast = torch.autocast(device.type, DTYPES[precision]) if DTYPES[precision] else nullcontext()
     chunks = list(token_chunks(encoder, names[share], budget or BUDGET.get(device.type, 1 << 16)))
+    words = encoder.model.get_input_embeddings()
+    words.sparse = True  # else each chunk's gradient is a matrix of the whole vocabulary, filled with zeros
     states, parts = [], []
     for _, ids, mask in chunks:
         states.append(_random_state(device))
@@ -69,6 +71,9 @@ def train_step(encoder: Encoder, names: list[str], labels: torch.Tensor, loss: L
         for (_, ids, mask), state, part in zip(chunks, states, gradients, strict=True):
             with _replayed(state, device), autocast:
                 scale((forward_chunk(encoder, ids, mask).float() * part).sum()).backward()
+    words.sparse = False
+    if words.weight.grad is not None and words.weight.grad.is_sparse:
+        words.weight.grad = words.weight.grad.to_dense()
     if processes > 1:
         for weight in encoder.model.parameters():
             if weight.grad is not None:
@@ -132,6 +137,9 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, steps: int | Non
     torch.manual_seed(recipe.seed)
     base, device = encoder.model, encoder.device
     base.get_input_embeddings().requires_grad_(not recipe.freeze_word_embeddings)
+    for module in base.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = recipe.dropout
     if recipe.lora_rank:
         encoder.model = with_adapters(encoder, recipe.lora_rank).model
     torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout differs between processes

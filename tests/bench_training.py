@@ -10,7 +10,6 @@ other, lists all triplets and takes AdamW's default step, in fp32. "of peak" is 
 weight and real token) in that time as a share of the matrix product this machine was measured to do.
 """
 
-import copy
 import itertools
 import resource
 import statistics
@@ -26,7 +25,7 @@ from transformers import BertConfig, BertModel
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from sapbert_utils.batches import batches  # noqa: E402
-from sapbert_utils.encoder import load_encoder  # noqa: E402
+from sapbert_utils.encoder import load_encoder, with_quick_dropout  # noqa: E402
 from sapbert_utils.losses import get_loss  # noqa: E402
 from sapbert_utils.pairs import read_pairs  # noqa: E402
 from sapbert_utils.profiles import get_profile  # noqa: E402
@@ -51,11 +50,15 @@ def our_step(encoder, names, labels, cached=False) -> float:
     return train_step(encoder, names, labels, get_loss(), cached=cached)[0]
 
 
-def get_encoder(kind: str):
+def get_encoder(way: str, kind: str):
     encoder = load_encoder("minilm", lower=True)
     if kind == "base":
         torch.manual_seed(0)
-        encoder.model = BertModel(BertConfig(), add_pooling_layer=False)
+        encoder.model = with_quick_dropout(BertModel(BertConfig(), add_pooling_layer=False))
+    if way == "plain":
+        for module in encoder.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.__class__ = torch.nn.Dropout
     return encoder
 
 
@@ -85,8 +88,9 @@ def matrix_peak() -> float:
 
 def timed(kind: str, data, rounds: int) -> tuple[dict, dict, float]:
     """Seconds of each way's steps; how far loss and gradient norm differ; useful operations a step."""
-    ways, encoder = {"plain": plain_step, "ours": our_step}, get_encoder(kind)
-    encoders = {way: copy.deepcopy(encoder) for way in ways}
+    ways = {"plain": plain_step, "ours": our_step}
+    encoders = {way: get_encoder(way, kind) for way in ways}
+    encoder = encoders["ours"]
     optimizers = {way: optimizer_of(way, encoders[way]) for way in ways}
     batch = list(itertools.islice(batches(data, 256, 33), rounds + 1))
     norms, values = {}, {}
@@ -114,19 +118,24 @@ def timed(kind: str, data, rounds: int) -> tuple[dict, dict, float]:
 
 
 def compare(kind: str, data, rounds: int) -> None:
+    memory = {way: memory_of(way, kind, 256) for way in ("plain", "ours")}  # before this process holds two models
     times, differ, operations = timed(kind, data, rounds)
     peak, median = matrix_peak(), {way: statistics.median(found) for way, found in times.items()}
     for way, s in median.items():
-        memory = float(subprocess.run([sys.executable, __file__, "--memory", way, kind, "256", *sys.argv[1:]],
-                                      check=True, capture_output=True, text=True).stdout)
-        print(f"{kind:8} {way:6} {s:8.2f} {512 / s:9.0f} {memory:9.2f} {operations / s / peak:8.0%}   "
+        print(f"{kind:8} {way:6} {s:8.2f} {512 / s:9.0f} {memory[way]:9.2f} {operations / s / peak:8.0%}   "
               f"{median['plain'] / s:5.2f} x", flush=True)
     print(f"{'':8} relative difference with dropout off: loss {differ['loss']:.1e}, gradient norm {differ['norm']:.1e}",
           flush=True)
 
 
+def memory_of(way: str, kind: str, pairs: int) -> float:
+    """:func:`peak_memory` in a process of its own."""
+    command = [sys.executable, __file__, "--memory", way, kind, str(pairs), *sys.argv[1:]]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def peak_memory(way: str, kind: str, pairs: int, data) -> None:
-    encoder = get_encoder(kind)
+    encoder = get_encoder(way, kind)
     optimizer = optimizer_of("plain" if way == "plain" else "ours", encoder)
     names, labels = next(batches(data, pairs, 33))
     for _ in range(2):
@@ -159,10 +168,8 @@ def main() -> None:
     compare("minilm", data, 5)
     compare("base", data, 3)
     print("\ncached gradients, MiniLM-L6: pairs a batch, peak GB")
-    for pairs in ("256", "2048"):
-        done = subprocess.run([sys.executable, __file__, "--memory", "cached", "minilm", pairs, *sys.argv[1:]],
-                              check=True, capture_output=True, text=True)
-        print(f"{pairs:>6} {float(done.stdout):9.2f}", flush=True)
+    for pairs in (256, 2048):
+        print(f"{pairs:6} {memory_of('cached', 'minilm', pairs):9.2f}", flush=True)
     print("\nminer and loss with gradient, N names of 384 numbers, N/2 concepts")
     print("     N  library s     ours s      speed   our peak GB", flush=True)
     for n in (128, 256, 512, 1024, 2048, 4096):

@@ -76,6 +76,21 @@ def test_refuses_before_anything_runs(course, arguments, words):
     assert not course.runs.exists()
 
 
+def test_a_grid_runs_each_combination_apart_and_tabulates(course):
+    course.lines()
+    last = course.result("01_pairs")
+    code, out, err = course.call("run", "01", "--grid", "rate=0.1,0.2", "--grid", "mean=true,false", "-p", "seed=7")
+    assert code == 0 and err == "" and out.count(" … ") == 4
+    folder = course.runs / "demo/grid/01_pairs"
+    rows = [line.split(",") for line in (folder / "table.csv").read_text().splitlines()]
+    assert rows[0] == ["seed", "rate", "mean", "length", "seconds"]
+    assert [row[:4] for row in rows[1:]] == [["7", r, m, "2.0"] for r in ("0.1", "0.2") for m in ("True", "False")]
+    assert (folder / "seed=7 rate=0.1 mean=False/demo/notebooks/01_pairs.ipynb").exists()
+    assert course.result("01_pairs") == last and course.lines() == ["up to date"] * 3
+    code, _, err = course.call("run", "01", "--grid", "rate=0.1,fast")
+    assert code == 2 and "rate of notebook 01_pairs is of type float, not 'fast'" in err
+
+
 def test_refuses_a_run_folder_that_cannot_be_written(course, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path / "file" / "runs"))

@@ -5,7 +5,15 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from sapbert_utils.encoder import encode, encode_poolings, length_sorted_chunks, load_encoder, pool, save_encoder
+from sapbert_utils.encoder import (
+    Dropout,
+    encode,
+    encode_poolings,
+    length_sorted_chunks,
+    load_encoder,
+    pool,
+    save_encoder,
+)
 
 NAMES = ["heart attack", "MI", "myocardial infarction of the anterior wall, unspecified", "wide nose", "MI", ""]
 
@@ -65,3 +73,18 @@ def test_saved_folder_brings_its_settings_and_loads_in_plain_transformers(encode
 def test_a_model_that_cannot_be_had_says_what_to_give():
     with pytest.raises(OSError, match="minilm, e5-multilingual, a folder"):
         load_encoder("no/such-model-here")
+
+
+def test_quick_dropout_drops_the_share_scales_the_rest_and_repeats_with_the_seed(encoder):
+    layer, x = Dropout(0.1), torch.ones(401, 33, requires_grad=True)
+    torch.manual_seed(1)
+    first = layer(x)
+    first.sum().backward()
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), first) and not torch.equal(layer(x), first)
+    assert first.unique().tolist() == [0.0, pytest.approx(1 / 0.9)] and torch.equal(x.grad, first)
+    dropped = (first == 0).float()
+    assert abs(dropped.mean() - 0.1) < 0.01 and (dropped.mean(0) - 0.1).abs().max() < 0.08
+    assert torch.equal(layer.eval()(x), x)
+    kinds = {type(m) for m in encoder.model.modules() if isinstance(m, torch.nn.Dropout)}
+    assert kinds == {Dropout}

@@ -67,7 +67,9 @@ def test_a_figure_is_saved_and_recorded(run, monkeypatch):
     matplotlib.use("Agg")
     run.figure(Figure(figsize=(1, 1)), "map", alt="an empty map")
     assert (run.profile.figures / "map.png").read_bytes().startswith(b"\x89PNG")
-    assert "figures/map.png" in run.record["outputs"]
+    first = run.record["outputs"]["figures/map.png"]
+    run.figure(Figure(figsize=(2, 1)), "map", alt="a later one")  # takes its place
+    assert run.record["outputs"].keys() == {"figures/map.png"} and run.record["outputs"]["figures/map.png"] != first
 
 
 def test_profiles_come_from_the_name_the_environment_or_demo(monkeypatch):

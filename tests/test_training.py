@@ -61,6 +61,7 @@ def test_one_step_has_the_loss_and_gradient_of_two_padded_forward_passes(encoder
     loss, kept = train_step(encoder, names, labels, get_loss(), budget=100)
     assert loss == pytest.approx(expected.item(), rel=1e-4) and 0 < kept <= 1
     ours = flat(encoder, gradient=True)
+    assert not encoder.model.get_input_embeddings().weight.grad.is_sparse
     assert (ours - gradient).norm() < 1e-3 * gradient.norm() and abs(ours.norm() / gradient.norm() - 1) < 1e-4
 
 
@@ -145,6 +146,16 @@ def test_ambiguous_names_are_not_pushed_apart(loaded):
     assert loss[1] < loss[0]
 
 
+def test_dropout_is_the_recipes(loaded):
+    steps = {rate: [train(copy.deepcopy(loaded), PAIRS, tiny(dropout=rate, seed=1), steps=1)[0]["loss"]
+                    for _ in range(2)] for rate in (0.0, 0.1, 0.5)}
+    assert all(one == two for one, two in steps.values()) and len({one for one, _ in steps.values()}) == 3
+    encoder = copy.deepcopy(loaded)
+    names, labels = next(batches(PAIRS, 8, 1))
+    encoder.lower = True
+    assert steps[0.0][0] == train_step(encoder, names, labels, get_loss())[0]  # as in evaluation
+
+
 def test_frozen_word_embeddings_do_not_move(encoder):
     before = encoder.model.get_input_embeddings().weight.detach().clone()
     layer = encoder.model.encoder.layer[0].output.dense.weight.detach().clone()
@@ -169,7 +180,7 @@ def test_half_precision_stays_near_and_weights_stay_fp32(loaded, precision):
     losses = []
     for kind in ("fp32", precision):
         copied = copy.deepcopy(loaded)
-        losses.append(train(copied, PAIRS, tiny(precision=kind), steps=3)[0]["loss"])
+        losses.append([record["loss"] for record in train(copied, PAIRS, tiny(precision=kind), steps=3)])
         assert all(w.dtype == torch.float32 for w in copied.model.parameters())
     assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.05)
 
@@ -267,13 +278,11 @@ def test_two_processes_have_the_gradient_of_one(tmp_path):
 
 
 def test_two_processes_train_the_model_of_one(tmp_path, loaded):
-    copied = copy.deepcopy(loaded)
-    copied.model.config.hidden_dropout_prob = copied.model.config.attention_probs_dropout_prob = 0.0
-    copied.model.save_pretrained(tmp_path / "base")
-    copied.tokenizer.save_pretrained(tmp_path / "base")
+    loaded.model.save_pretrained(tmp_path / "base")
+    loaded.tokenizer.save_pretrained(tmp_path / "base")
     for count in (1, 2):
         run = processes(tmp_path, count, "--model", str(tmp_path / "base"), "--output", str(tmp_path / f"of-{count}"),
-                        "--steps", "20", "--pooling", "mean")
+                        "--steps", "20", "--pooling", "mean", "--dropout", "0")
         assert run.wait(timeout=300) == 0, (tmp_path / "log").read_text()[-3000:]
     one, two, base = (load_file(tmp_path / name / "model.safetensors") for name in ("of-1", "of-2", "base"))
 
