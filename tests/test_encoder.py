@@ -88,3 +88,11 @@ def test_quick_dropout_drops_the_share_scales_the_rest_and_repeats_with_the_seed
     assert torch.equal(layer.eval()(x), x)
     kinds = {type(m) for m in encoder.model.modules() if isinstance(m, torch.nn.Dropout)}
     assert kinds == {Dropout}
+
+
+def test_a_model_without_a_fast_tokenizer_is_refused(encoder, tmp_path, monkeypatch):
+    folder = save_encoder(encoder, tmp_path / "model")
+    slow = type("Slow", (), {"is_fast": False})()
+    monkeypatch.setattr("sapbert_utils.encoder.AutoTokenizer.from_pretrained", lambda folder: slow)
+    with pytest.raises(ValueError, match="model has no fast tokenizer .tokenizer.json.; convert it"):
+        load_encoder(str(folder))
