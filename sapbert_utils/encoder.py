@@ -243,6 +243,17 @@ def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[s
     return out
 
 
+def freeze(model: torch.nn.Module, layers: int = 0, words: bool = False) -> None:
+    """Let all weights be trained but the word embeddings (if ``words``), or the ``layers`` lowest layers and all
+    embeddings below them. Raises ``ValueError`` when nothing is left to train."""
+    model.requires_grad_(True)
+    model.get_input_embeddings().requires_grad_(not words)
+    if layers and layers >= len(model.encoder.layer):
+        raise ValueError(f"freeze_layers is {layers} of {len(model.encoder.layer)} layers: leave one to train")
+    for part in [model.embeddings, *model.encoder.layer[:layers]] if layers else []:
+        part.requires_grad_(False)
+
+
 def with_adapters(encoder: Encoder, rank: int) -> Encoder:
     """The encoder with frozen weights and, beside every linear layer, adapters of low rank to train (LoRA: Hu et al.
     2021, arXiv 2106.09685); :func:`merged` adds them in."""

@@ -30,6 +30,7 @@ class Recipe:
     cache_gradients: bool = False  # encode twice and keep no activations: any batch fits, by a quarter more time
     dropout: float = 0.1  # of hidden states and attention, as the papers' base models have it
     freeze_word_embeddings: bool = False
+    freeze_layers: int = 0  # train neither the embeddings nor so many of the lowest layers: cheaper steps
     lora_rank: int = 0  # train low-rank adapters of this rank, merged into the model at the end; 0: all weights
 
 

@@ -17,9 +17,19 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from .batches import SIDES, batches, false_negatives, hold_out_concepts, labels_of_ambiguous, steps_per_epoch
+from .batches import batches, false_negatives, hold_out_concepts, labels_of_ambiguous, steps_per_epoch
 from .checkpoints import fingerprint, load_checkpoint, save_checkpoint, write_history
-from .encoder import Encoder, encode, forward_chunk, load_encoder, merged, save_encoder, token_chunks, with_adapters
+from .encoder import (
+    Encoder,
+    forward_chunk,
+    freeze,
+    load_encoder,
+    merged,
+    save_encoder,
+    token_chunks,
+    with_adapters,
+)
+from .evaluation import linking_accuracy
 from .losses import LossFunction, get_loss
 from .pairs import read_labelled, read_pairs
 from .recipes import RECIPES, Recipe, get_recipe, model_card
@@ -136,7 +146,7 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, steps: int | Non
     encoder.pooling, encoder.max_length, encoder.lower = recipe.pooling, recipe.max_length, recipe.lower
     torch.manual_seed(recipe.seed)
     base, device = encoder.model, encoder.device
-    base.get_input_embeddings().requires_grad_(not recipe.freeze_word_embeddings)
+    freeze(base, recipe.freeze_layers, recipe.freeze_word_embeddings)
     for module in base.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = recipe.dropout
@@ -229,30 +239,6 @@ def _resume(folder: Path, about: dict, encoder: Encoder, optimizer, scaler, acce
 def _last(folder: Path | str | None) -> str:
     found = sorted(Path(folder, "checkpoints").glob("step-*")) if folder else []
     return f"; {found[-1]} is the last good checkpoint" if found else ""
-
-
-def linking_accuracy(held_out: pd.DataFrame, others: pd.DataFrame, size: int = 5000) -> Callable[[Encoder], float]:
-    """A ``validate`` for :func:`train`: acc@1 (%) of linking, by cosine, one name of each held-out concept to another
-    one of it, among all names of these concepts and up to ``size`` of others."""
-    def names(data):
-        sides = [data[["cui", side]].set_axis(["cui", "name"], axis=1) for side in SIDES if side in data]
-        return pd.concat(sides).drop_duplicates()
-
-    known = names(held_out).groupby("cui")["name"].agg(list)
-    known = known[known.map(len) > 1]
-    if known.empty:
-        raise ValueError("no held-out concept has two names: hold out more")
-    queries, gold = [found[0] for found in known], list(known.index)
-    more = names(others)
-    dictionary = pd.concat([known.map(lambda found: found[1:]).explode().rename("name").reset_index(),
-                            more.sample(min(size, len(more)), random_state=0)])
-
-    def validate(encoder: Encoder) -> float:
-        q, d = (torch.nn.functional.normalize(torch.from_numpy(encode(encoder, list(x))), dim=1)
-                for x in (queries, dictionary["name"]))
-        return 100 * float((dictionary["cui"].to_numpy()[(q @ d.T).argmax(1).numpy()] == gold).mean())
-
-    return validate
 
 
 def main(arguments: list[str] | None = None) -> None:

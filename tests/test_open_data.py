@@ -109,6 +109,16 @@ def test_extract_writes_a_folder_whole_or_not_at_all(monkeypatch, tmp_path):
     assert (found / "byomei_id2disease.json.gz").read_bytes()[:2] == b"\x1f\x8b"
 
 
+def test_two_processes_that_extract_at_once_both_get_the_folder(tmp_path):
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "weights").write_text(folder)
+        open_data.put_folder(tmp_path / folder, tmp_path / "model")
+    assert (tmp_path / "model" / "weights").read_text() == "first"
+    with pytest.raises(FileNotFoundError):
+        open_data.put_folder(tmp_path / "missing", tmp_path / "other")
+
+
 def test_hpo_is_the_release_that_the_course_counts_with():
     terms = list(read_hpo())
     names = [name for term in terms for name in term.names]

@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from sapbert_utils.batches import batches, labels_of_ambiguous
-from sapbert_utils.encoder import encode, load_encoder
+from sapbert_utils.encoder import encode, freeze, load_encoder
+from sapbert_utils.evaluation import linking_accuracy
 from sapbert_utils.losses import get_loss, mine_all, multi_similarity_loss
 from sapbert_utils.profiles import REPOSITORY
 from sapbert_utils.recipes import RECIPES, get_recipe
-from sapbert_utils.training import learning_rate_factor, linking_accuracy, main, train, train_step
+from sapbert_utils.training import learning_rate_factor, main, train, train_step
 
 PAIRS = pd.DataFrame([(f"C{i // 2:07}", f"disease of type {i} of the {o}", f"{o} disorder {i}")
                       for i in range(24) for o in ("heart", "lung")], columns=["cui", "name1", "name2"])
@@ -162,6 +163,21 @@ def test_frozen_word_embeddings_do_not_move(encoder):
     train(encoder, PAIRS, tiny(freeze_word_embeddings=True), steps=2)
     assert torch.equal(before, encoder.model.get_input_embeddings().weight)
     assert not torch.equal(layer, encoder.model.encoder.layer[0].output.dense.weight)
+
+
+def test_frozen_layers_do_not_move_and_the_others_take_the_same_step():
+    names, labels = next(batches(PAIRS, 8, 1))
+    whole, frozen = load_encoder("minilm", 2), load_encoder("minilm", 2)
+    freeze(frozen.model, layers=1)
+    for encoder in (whole, frozen):
+        train_step(encoder, names, labels, get_loss())
+    for (name, a), b in zip(whole.model.named_parameters(), frozen.model.parameters(), strict=True):
+        below = name.startswith(("embeddings.", "encoder.layer.0."))
+        assert b.grad is None if below else torch.allclose(a.grad, b.grad, rtol=1e-5, atol=1e-8), name
+    with pytest.raises(ValueError, match="freeze_layers is 2 of 2 layers"):
+        train(frozen, PAIRS, tiny(freeze_layers=2), steps=1)
+    train(frozen, PAIRS, tiny(), steps=1)
+    assert all(w.requires_grad for w in frozen.model.parameters())
 
 
 def test_adapters_train_few_weights_and_end_up_in_the_model(encoder, tmp_path):

