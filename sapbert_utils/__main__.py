@@ -36,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("notebook", help="its number or name, for example 03")
     run.add_argument("--grid", action="append", default=[], metavar="name=value,value",
                      help="run it once for each combination of these values, and tabulate; may be repeated")
+    fetching = commands.add_parser("fetch", help="download a gold corpus of the papers that has a public address")
+    fetching.add_argument("corpus", help="ncbi-disease or xl-bel")
     commands.add_parser("list", parents=[everywhere], help="show notebooks, parameters and measured times")
     published = commands.add_parser(
         "publish", parents=[everywhere], help="put outputs and figures of the finished demo run where git keeps them")
@@ -77,6 +79,15 @@ def _list(options: argparse.Namespace) -> None:
     _say(f"{listing(find_notebooks(options.notebooks), list(PROFILES.values()))}\n")
 
 
+def _fetch(options: argparse.Namespace) -> None:
+    from sapbert_utils.corpora import fetch_corpus
+
+    try:
+        _say(f"{fetch_corpus(options.corpus)}\n")
+    except (ValueError, OSError) as error:
+        raise Refused(str(error)) from None
+
+
 def _publish(options: argparse.Namespace) -> None:
     from sapbert_utils.publishing import publish
 
@@ -87,9 +98,9 @@ def _publish(options: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns 0, 1 when a notebook failed, 2 when the command was refused."""
     options = _parser().parse_args(arguments)
-    command = {"reproduce": _reproduce, "run": _run, "list": _list, "publish": _publish}[options.command]
+    commands = {"reproduce": _reproduce, "run": _run, "list": _list, "fetch": _fetch, "publish": _publish}
     try:
-        command(options)
+        commands[options.command](options)
     except Refused as error:
         print(f"sapbert_utils: {error}", file=sys.stderr)
         return 2

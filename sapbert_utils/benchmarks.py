@@ -1,9 +1,6 @@
-"""Readers of the gold corpora; every one gives mentions, gold concepts and a dictionary."""
+"""Mentions, gold concepts and a dictionary; the benchmarks made of open data."""
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from .open_data.ontologies import read_hpo, read_icd10
 from .terminology import stable_hash
@@ -20,6 +17,13 @@ class Benchmark:
     gold: tuple[str, ...]
     names: tuple[str, ...]
     concepts: tuple[str, ...]
+
+    def __post_init__(self):
+        if not self.names or len(self.names) != len(self.concepts):
+            raise ValueError(f"{self.name}: a dictionary of {len(self.names)} names with {len(self.concepts)} concepts")
+        if len(self.mentions) != len(self.gold) or not all(self.gold):
+            raise ValueError(f"{self.name}: {len(self.mentions)} mentions, of which {sum(map(bool, self.gold))} have "
+                             f"a gold concept")
 
     def only(self, keep, name: str) -> "Benchmark":
         """The queries whose gold concept satisfies ``keep``; the dictionary stays whole."""
@@ -91,56 +95,3 @@ def held_out_icd10() -> tuple[set[str], set[str]]:
     """(all names, lower-cased, and all codes) of the dev and test blocks: kept out of cross-lingual training."""
     held = [term for term in read_icd10() if icd10_part(term.code) != "train"]
     return {name.lower() for term in held for name, _, _ in term.names}, {term.code for term in held}
-
-
-def benchmarks_folder() -> Path | None:
-    """The reader's folder of gold corpora, ``$SAPBERT_BENCHMARKS``, when set."""
-    folder = os.environ.get("SAPBERT_BENCHMARKS")
-    return Path(folder).expanduser().resolve() if folder else None
-
-
-def read_biosyn(folder: Path, part: str = "test", name: str = "NCBI-disease") -> Benchmark:
-    """A BioSyn-preprocessed corpus: ``processed_<part>/*.concept`` and ``<part>_dictionary.txt``.
-
-    Raises ``FileNotFoundError`` or ``ValueError`` with file and line.
-    """
-    files = sorted(Path(folder, f"processed_{part}").glob("*.concept"))
-    if not files:
-        raise FileNotFoundError(f"{folder}/processed_{part} holds no .concept file: unpack the BioSyn-preprocessed "
-                                f"corpus there")
-    queries = [(row[3], row[4]) for file in files for row in _fields(file, 5)]
-    dictionary = _fields(Path(folder, f"{part}_dictionary.txt"), 2)
-    return Benchmark(name, *zip(*queries), tuple(n for _, n in dictionary), tuple(c for c, _ in dictionary))
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, text) of each line. Raises ``ValueError`` for what is not UTF-8, with file and line."""
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield number, line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}): "
-                                 f"{line[:200]!r}; convert the file to UTF-8") from None
-
-
-def _fields(path: Path, count: int) -> list[list[str]]:
-    rows = []
-    for number, line in _lines(path):
-        row = line.split("||")
-        if len(row) != count:
-            raise ValueError(f"{path}, line {number}: {len(row)} fields where {count} are expected: {line[:200]!r}")
-        rows.append([field.strip().lower() if i == 3 or (count == 2 and i == 1) else field.strip()
-                     for i, field in enumerate(row)])
-    return rows
-
-
-def read_xlbel(path: Path) -> list[tuple[str, str]]:
-    """(gold CUIs joined by ``|``, mention) of an XL-BEL file: ``CUI[|CUI…]||mention[||context]`` a line."""
-    rows = []
-    for number, line in _lines(path):
-        row = line.split("||")
-        if len(row) not in (2, 3) or not all(row[:2]):
-            raise ValueError(f"{path}, line {number}: expected CUI||mention[||context], found {line[:200]!r}")
-        rows.append((row[0], row[1]))
-    return rows

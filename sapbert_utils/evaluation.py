@@ -1,18 +1,19 @@
-"""Protocols, acc@k, intervals and the baselines."""
+"""acc@k, intervals and comparisons, and an encoder on a benchmark."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.feature_extraction.text import TfidfVectorizer
-from tqdm.auto import tqdm
+from scipy.stats import binomtest
 
 from .batches import SIDES
 from .benchmarks import Benchmark
 from .encoder import Encoder, encode, encode_poolings
 from .linking import encode_cached, search
+from .protocols import Predictions, predict, score
 
 
 def first_hits(candidates: np.ndarray, concepts: Sequence[str], gold: Sequence[str]) -> np.ndarray:
@@ -41,54 +42,52 @@ def bootstrap_interval(first_hit: np.ndarray, k: int = 1, seed: int = 33, draws:
     return float(low), float(high)
 
 
-def split_mention(mention: str) -> list[str]:
-    """The parts of a composite mention, as upstream splits it: ``+`` counts as ``|``."""
-    return mention.replace("+", "|").split("|")
+def mean_reciprocal_rank(first_hit: np.ndarray) -> float:
+    """Mean of 1/rank, in per cent; a query without a right candidate gives 0."""
+    return 100 * float(np.divide(1, first_hit, out=np.zeros(len(first_hit)), where=first_hit > 0).mean())
 
 
-def score_upstream(benchmark: Benchmark, vectors: np.ndarray, embed_mentions, similarity: str = "dot",
-                   k: int = 10, split=split_mention) -> np.ndarray:
-    """First-hit ranks by upstream's rules for BioSyn corpora: a query is right at k when every part of its mention
-    has a right name among the top k. ``embed_mentions`` maps a list of strings to (m, d) vectors."""
-    parts = [(i, part) for i, mention in enumerate(benchmark.mentions) for part in split(mention)]
-    candidates, _ = search(embed_mentions([p for _, p in parts]), vectors, min(k, len(vectors)), similarity)
-    ranks = first_hits(candidates, benchmark.concepts, [benchmark.gold[i] for i, _ in parts])
-    worst = np.zeros(len(benchmark.mentions), dtype=int)
-    for (i, _), rank in zip(parts, ranks, strict=True):
-        worst[i] = -1 if rank == 0 or worst[i] == -1 else max(worst[i], rank)
-    return np.maximum(worst, 0)
+def paired_comparison(before: np.ndarray, after: np.ndarray, k: int = 1, seed: int = 33,
+                      draws: int = 2000) -> dict[str, float]:
+    """Two systems on the same queries: ``difference`` of acc@k in points, its 95 % bootstrap interval (``low``,
+    ``high``), and ``p``, two-sided, of the paired permutation test.
+
+    Swapping the two answers of a query changes something only where one is right and the other wrong, so all
+    permutations are counted at once by a binomial (McNemar's exact test).
+    """
+    moves = ((after > 0) & (after <= k)).astype(int) - ((before > 0) & (before <= k))
+    better, worse, count = int((moves > 0).sum()), int((moves < 0).sum()), len(moves)
+    shares = np.array([better, worse, count - better - worse]) / count
+    drawn = np.random.default_rng(seed).multinomial(count, shares, draws)
+    low, high = np.percentile(100 * (drawn[:, 0] - drawn[:, 1]) / count, [2.5, 97.5])
+    p = binomtest(better, better + worse).pvalue if better + worse else 1.0
+    return {"difference": 100 * (better - worse) / count, "low": float(low), "high": float(high), "p": float(p)}
 
 
-def evaluate(encoder: Encoder, benchmark: Benchmark, cache: Path | str = "", poolings: Sequence[str] = (),
-             similarities: Sequence[str] = ("cosine", "dot"), k: int = 10,
-             progress: str = "", composite: bool = True) -> dict[tuple[str, str], np.ndarray]:
-    """(pooling, similarity) -> first-hit ranks of every query, the dictionary encoded once.
+def predict_with(encoder: Encoder, benchmark: Benchmark, cache: Path | str = "", poolings: Sequence[str] = (),
+                 similarities: Sequence[str] = ("cosine", "dot"), k: int = 10, progress: str = "",
+                 composite: bool = True) -> dict[tuple[str, str], Predictions]:
+    """(pooling, similarity) -> predictions, the dictionary and every text encoded once.
 
     ``cache`` is the folder for the dictionary's vectors (empty: not kept). ``composite=False`` leaves mentions
-    whole where ``+`` and ``|`` do not join several concepts (ICD-10, XL-BEL).
+    whole where ``+`` and ``|`` do not join several concepts (ICD-10, XL-BEL, and upstream's fast path).
     """
-    split = split_mention if composite else lambda mention: [mention]
-    poolings = list(poolings or [encoder.pooling])
-    names = list(benchmark.names)
+    poolings, names, texts_of = list(poolings or [encoder.pooling]), list(benchmark.names), {}
     dictionary = (encode_cached(encoder, names, cache, poolings, progress) if cache else
                   encode_poolings(encoder, names, poolings, progress=progress))
-    parts = sorted({p for m in benchmark.mentions for p in split(m)})
-    row, vectors = {p: i for i, p in enumerate(parts)}, encode_poolings(encoder, parts, poolings)
-    return {(p, s): score_upstream(benchmark, dictionary[p], lambda m, p=p: vectors[p][[row[x] for x in m]], s, k,
-                                   split)
+
+    def rank(texts: list[str], pooling: str, similarity: str) -> np.ndarray:
+        if not texts_of:
+            texts_of.update(encode_poolings(encoder, texts, poolings))
+        return search(texts_of[pooling], dictionary[pooling], min(k, len(names)), similarity)[0]
+
+    return {(p, s): predict(benchmark, partial(rank, pooling=p, similarity=s), composite)
             for p in poolings for s in similarities}
 
 
-def tfidf_first_hits(benchmark: Benchmark, k: int = 10, block: int = 500) -> np.ndarray:
-    """Baseline: character 2- to 4-grams in word bounds, sublinear TF-IDF, cosine; first-hit ranks."""
-    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
-    dictionary = vectorizer.fit_transform(benchmark.names).T.tocsr()
-    queries, found = vectorizer.transform(benchmark.mentions), []
-    for start in tqdm(range(0, queries.shape[0], block), desc="TF-IDF", unit="block"):
-        scores = -(queries[start : start + block] @ dictionary).toarray()
-        top = np.argpartition(scores, k, axis=1)[:, :k]
-        found.append(np.take_along_axis(top, np.take_along_axis(scores, top, 1).argsort(1, kind="stable"), 1))
-    return first_hits(np.concatenate(found), benchmark.concepts, benchmark.gold)
+def evaluate(*arguments, **settings) -> dict[tuple[str, str], np.ndarray]:
+    """The predictions of :func:`predict_with`, scored by upstream's protocol: first-hit ranks of every query."""
+    return {key: score(found) for key, found in predict_with(*arguments, **settings).items()}
 
 
 def linking_accuracy(held_out: pd.DataFrame, others: pd.DataFrame, size: int = 5000) -> Callable[[Encoder], float]:

@@ -71,7 +71,7 @@ def fingerprint(notebook: Notebook, parameters: dict[str, object]) -> dict:
     """All that decides a notebook's outcome, but for the files that an earlier one wrote."""
     modules = sorted(imported_modules(list(notebook.code)))
     outside = [value for value in parameters.values() if isinstance(value, str) and os.path.exists(value)]
-    if "benchmarks" in modules and os.environ.get("SAPBERT_BENCHMARKS"):
+    if "corpora" in modules and os.environ.get("SAPBERT_BENCHMARKS"):
         outside.append(os.path.abspath(os.environ["SAPBERT_BENCHMARKS"]))
     return {
         "code": _hash(notebook.code),

@@ -13,27 +13,31 @@ import torch
 
 from .encoder import Encoder, encode, encode_poolings, load_encoder, save_encoder
 
-SIMILARITIES = ("dot", "cosine")
+SIMILARITIES = ("dot", "cosine", "euclidean")
 
 
 def search(queries: np.ndarray, dictionary: np.ndarray, k: int = 10, similarity: str = "cosine",
            block: int = 32768) -> tuple[np.ndarray, np.ndarray]:
     """Exact top k by blocks: (q, d) and (n, d) -> indices (q, k) int64 and scores (q, k) float32, best first.
 
-    Raises ``ValueError`` on an unknown similarity, a k larger than the dictionary, or vectors that are not finite.
+    The score is the dot product, the cosine, or minus the Euclidean distance. A block of the dictionary, which may be
+    memory-mapped and of half precision, meets 1,024 queries at a time. Raises ``ValueError`` on an unknown
+    similarity, a k larger than the dictionary, or vectors that are not finite.
     """
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}; choose one of: {', '.join(SIMILARITIES)}")
     if not 0 < k <= len(dictionary):
         raise ValueError(f"k = {k} does not fit a dictionary of {len(dictionary)} names")
-    query = _prepared(queries, similarity)
-    scores, indices = torch.empty(len(query), 0), torch.empty(len(query), 0, dtype=torch.long)
+    query = _prepared(queries, similarity).split(1024)
+    found = [(torch.empty(len(q), 0), torch.empty(len(q), 0, dtype=torch.long)) for q in query]
     for start in range(0, len(dictionary), block):
-        part = query @ _prepared(dictionary[start : start + block], similarity).T
-        best, where = part.topk(min(k, part.shape[1]), dim=1)
-        scores, indices = torch.cat([scores, best], 1), torch.cat([indices, where + start], 1)
-        scores, kept = scores.topk(min(k, scores.shape[1]), dim=1)
-        indices = indices.gather(1, kept)
+        part = _prepared(dictionary[start : start + block], similarity)
+        for i, q in enumerate(query):
+            best, where = _scores(q, part, similarity).topk(min(k, len(part)), dim=1)
+            scores, indices = (torch.cat(pair, 1) for pair in zip(found[i], (best, where + start), strict=True))
+            scores, kept = scores.topk(min(k, scores.shape[1]), dim=1)
+            found[i] = scores, indices.gather(1, kept)
+    scores, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
     return indices.numpy(), scores.numpy()
 
 
@@ -42,6 +46,10 @@ def _prepared(vectors: np.ndarray, similarity: str) -> torch.Tensor:
     if not torch.isfinite(tensor).all():
         raise ValueError("the vectors hold NaN or infinity: the model that made them is broken")
     return torch.nn.functional.normalize(tensor, dim=1) if similarity == "cosine" else tensor
+
+
+def _scores(queries: torch.Tensor, part: torch.Tensor, similarity: str) -> torch.Tensor:
+    return -torch.cdist(queries, part) if similarity == "euclidean" else queries @ part.T
 
 
 def fingerprint(encoder: Encoder, names: Sequence[str]) -> str:

@@ -30,6 +30,8 @@ class Profile:
     pooling: str  # in place of [CLS]: the small stand-in models were built for mean pooling; "cls": as in the papers
     sampling: str  # "concepts": a short run sees each concept once rather than some fifty times; "pairs": as upstream
     dropout: float  # 0 on short runs, which are far from fitting their data
+    freeze_layers: int  # of the English model: a short run trains the upper ones, and takes more steps for it
+    focus: str  # the source (SAB) whose concepts make up most of a short English run; "": all concepts alike
     freeze_word_embeddings: bool  # of the multilingual model: 250,000 words are too many to train on a CPU
     max_queries: int | None  # queries a benchmark and language
     map_names: int  # names on a map of the embedding space
@@ -41,7 +43,7 @@ class Profile:
                     "schedule": self.schedule, "sampling": self.sampling, "dropout": self.dropout,
                     "freeze_word_embeddings": self.freeze_word_embeddings}
         return {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "schedule": self.schedule,
-                "sampling": self.sampling, "dropout": self.dropout}
+                "sampling": self.sampling, "dropout": self.dropout, "freeze_layers": self.freeze_layers}
 
     @property
     def folder(self) -> Path:
@@ -70,23 +72,26 @@ class Profile:
 
 
 _OPEN = dict(english_model="minilm", multilingual_model="e5-multilingual")
-_SHORT = dict(learning_rate=3e-4, multilingual_learning_rate=2e-4, schedule="linear", pooling="mean",
+_SHORT = dict(learning_rate=5e-4, multilingual_learning_rate=2e-4, schedule="linear", pooling="mean",
               sampling="concepts", dropout=0.0, freeze_word_embeddings=True)
 
 PROFILES = {
     p.name: p
     for p in (
         Profile("smoke", **_OPEN, **_SHORT, num_layers=2, max_concepts=600, steps=4, multilingual_steps=2,
+                freeze_layers=1, focus="HPO",
                 batch_size=32, multilingual_batch_size=16, max_queries=60, map_names=200),
-        Profile("demo", **_OPEN, **_SHORT, num_layers=None, max_concepts=None, steps=160, multilingual_steps=90,
+        Profile("demo", **_OPEN, **_SHORT, num_layers=None, max_concepts=None, steps=240, multilingual_steps=90,
+                freeze_layers=3, focus="HPO",
                 batch_size=256, multilingual_batch_size=128, max_queries=400, map_names=4000),
         Profile("full", **_OPEN, **_SHORT, num_layers=None, max_concepts=None, steps=None, multilingual_steps=None,
+                freeze_layers=0, focus="",
                 batch_size=256, multilingual_batch_size=256, max_queries=None, map_names=10000),
         Profile("paper", english_model="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
                 multilingual_model="xlm-roberta-base", num_layers=None, max_concepts=None, steps=None,
                 multilingual_steps=None, batch_size=256, multilingual_batch_size=256, learning_rate=2e-5,
                 multilingual_learning_rate=2e-5, schedule="constant", pooling="cls", sampling="pairs", dropout=0.1,
-                freeze_word_embeddings=False, max_queries=None, map_names=10000),
+                freeze_layers=0, focus="", freeze_word_embeddings=False, max_queries=None, map_names=10000),
     )
 }
 

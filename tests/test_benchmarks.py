@@ -1,4 +1,4 @@
-"""The gold corpora: their sizes, their splits, what is kept out of training, and malformed files."""
+"""The benchmarks of open data: their sizes, their splits, and what is kept out of training."""
 
 import pytest
 
@@ -6,15 +6,12 @@ from sapbert_utils import benchmarks, terminology
 from sapbert_utils.benchmarks import (
     ICD10_TARGETS,
     Benchmark,
-    benchmarks_folder,
     held_out_icd10,
     hpo_layperson,
     icd10_part,
     icd10_queries,
     is_dev,
     layperson_strings,
-    read_biosyn,
-    read_xlbel,
 )
 from sapbert_utils.open_data.ontologies import read_hpo, read_icd10
 from sapbert_utils.pairs import clean_names, leave_out, make_pairs
@@ -132,59 +129,8 @@ def test_a_sample_depends_on_the_mentions_alone():
     assert len(whole.sample(None).mentions) == 8
 
 
-@pytest.fixture
-def biosyn(tmp_path):
-    (tmp_path / "processed_test").mkdir()
-    (tmp_path / "processed_test" / "1.concept").write_text(
-        "1||0|5||SpecificDisease||Wide Nose||D9\n1||9|12||CompositeMention||Left|Right tumour||D1|D2\n")
-    (tmp_path / "processed_test" / "2.concept").write_text("2||0|5||Modifier||fièvre||D8+D2\n", encoding="utf-8")
-    (tmp_path / "test_dictionary.txt").write_text("D9||Broad nose\nD1|D7||tumour\n")
-    return tmp_path
-
-
-def test_a_biosyn_corpus_is_read_whole_and_lower_cased(biosyn):
-    assert read_biosyn(biosyn, name="toy") == Benchmark(
-        "toy", ("wide nose", "left|right tumour", "fièvre"), ("D9", "D1|D2", "D8+D2"),
-        ("broad nose", "tumour"), ("D9", "D1|D7"))
-
-
-@pytest.mark.parametrize("file, line, fields", [("processed_test/1.concept", "1||0|5||Modifier||no concept", 4),
-                                                ("processed_test/2.concept", "1||0|5||M||a||b||c", 6),
-                                                ("test_dictionary.txt", "no concept", 1),
-                                                ("test_dictionary.txt", "D1||a||b", 3)])
-def test_a_malformed_biosyn_line_names_file_and_line(biosyn, file, line, fields):
-    lines = (biosyn / file).read_text(encoding="utf-8").splitlines()
-    (biosyn / file).write_text("\n".join([lines[0], line]) + "\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=f"{fields} fields where") as error:
-        read_biosyn(biosyn)
-    assert f"{biosyn / file}, line 2: " in str(error.value)
-
-
-def test_a_biosyn_folder_without_mentions_or_dictionary_is_refused(biosyn):
-    with pytest.raises(FileNotFoundError, match="processed_dev holds no .concept file"):
-        read_biosyn(biosyn, "dev")
-    (biosyn / "test_dictionary.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="test_dictionary.txt"):
-        read_biosyn(biosyn)
-
-
-def test_xlbel_files_of_both_versions_are_read(tmp_path):
-    path = tmp_path / "de.txt"
-    path.write_text("C3||Lunge\nC4|C5||Herz\nC1||Niere||die <tgt>Niere</tgt> ist\n",
-                    encoding="utf-8")
-    assert read_xlbel(path) == [("C3", "Lunge"), ("C4|C5", "Herz"), ("C1", "Niere")]
-
-
-@pytest.mark.parametrize("line", ["C1", "C1|name", "C1||a||b||c", "", "||name", "C1||"])
-def test_a_malformed_xlbel_line_names_file_and_line(tmp_path, line):
-    path = tmp_path / "de.txt"
-    path.write_text(f"C1||good\n{line}\n")
-    with pytest.raises(ValueError, match="expected CUI") as error:
-        read_xlbel(path)
-    assert f"{path}, line 2: " in str(error.value)
-
-
-def test_the_folder_of_gold_corpora_comes_from_the_environment(monkeypatch, tmp_path):
-    assert benchmarks_folder() is None
-    monkeypatch.setenv("SAPBERT_BENCHMARKS", str(tmp_path))
-    assert benchmarks_folder() == tmp_path
+def test_a_benchmark_without_a_dictionary_or_a_gold_concept_is_refused():
+    with pytest.raises(ValueError, match="toy: a dictionary of 0 names"):
+        Benchmark("toy", ("a",), ("C1",), (), ())
+    with pytest.raises(ValueError, match="toy: 2 mentions, of which 1 have a gold"):
+        Benchmark("toy", ("a", "b"), ("C1", ""), ("x",), ("C1",))

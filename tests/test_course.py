@@ -182,7 +182,7 @@ def test_follows_imports_through_modules(tmp_path, monkeypatch):
 
 
 def test_benchmarks_folder_counts_where_it_is_read(course, tmp_path, monkeypatch):
-    reads = {True: {"benchmarks"}, False: set()}
+    reads = {True: {"corpora"}, False: set()}
     monkeypatch.setattr(freshness, "imported_modules", lambda sources: reads["alone" in str(sources)])
     monkeypatch.setattr(freshness, "_files", lambda name: [])
     course.lines()

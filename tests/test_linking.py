@@ -13,24 +13,41 @@ def encoder():
     return load_encoder("minilm", num_layers=2, pooling="mean", lower=True)
 
 
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def brute_force(queries, dictionary, similarity):
+    if similarity == "euclidean":
+        return -np.linalg.norm(queries[:, None] - dictionary, axis=2)
+    cosine = similarity == "cosine"
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) if cosine else x for x in (queries, dictionary))
+    return a @ b.T
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine", "euclidean"])
 @pytest.mark.parametrize("block", [7, 50, 1000])
 def test_search_equals_brute_force_whatever_the_block(similarity, block):
     rng = np.random.default_rng(0)
     queries, dictionary = rng.normal(size=(9, 8)).astype("f4"), rng.normal(size=(100, 8)).astype("f4")
-    cosine = similarity == "cosine"
-    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) if cosine else x for x in (queries, dictionary))
-    expected = np.argsort(-(a @ b.T), axis=1)[:, :12]
+    wanted = brute_force(queries, dictionary, similarity)
+    expected = np.argsort(-wanted, axis=1)[:, :12]
     indices, scores = search(queries, dictionary, 12, similarity, block)
     assert np.array_equal(indices, expected)
-    assert np.allclose(scores, np.take_along_axis(a @ b.T, expected, 1), atol=1e-5)
+    assert np.allclose(scores, np.take_along_axis(wanted, expected, 1), atol=1e-5)
+
+
+def test_search_takes_many_queries_and_vectors_of_half_precision_on_disk(tmp_path):
+    rng = np.random.default_rng(0)
+    dictionary, queries = rng.normal(size=(3000, 16)).astype("f2"), rng.normal(size=(2500, 16)).astype("f4")
+    np.save(tmp_path / "vectors.npy", dictionary)
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    indices, _ = search(queries, mapped, 5, "dot", block=512)
+    expected = np.argsort(-(queries @ dictionary.astype("f4").T), axis=1)[:, :5]
+    assert (indices == expected).all(axis=1).mean() > 0.999  # sums of another order may turn a near-tie
 
 
 def test_search_refuses_what_has_no_answer():
     x = np.ones((3, 2), "f4")
     with pytest.raises(ValueError, match="k = 4 does not fit a dictionary of 3 names"):
         search(x, x, 4)
-    with pytest.raises(ValueError, match="dot, cosine"):
+    with pytest.raises(ValueError, match="dot, cosine, euclidean"):
         search(x, x, 1, "manhattan")
     with pytest.raises(ValueError, match="NaN"):
         search(x, np.array([[np.nan, 1]] * 3, "f4"), 1)
