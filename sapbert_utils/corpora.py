@@ -70,13 +70,13 @@ def read_biosyn(folder: Path, part: str = "test", name: str = "NCBI-disease", di
     if not files:
         raise FileNotFoundError(f"{folder}/processed_{part} holds no .concept file: unpack the BioSyn-preprocessed "
                                 f"corpus there")
-    queries = [(row[3].lower(), row[4]) for file in files for _, row in _fields(file, "||", (5,))]
+    queries = [(row[3].lower(), row[4]) for file in files for _, row in _fields(file, (5,))]
     return _benchmark(name, queries, Path(folder, dictionary or f"{part}_dictionary.txt"))
 
 
 def read_queries(path: Path) -> list[tuple[str, str]]:
     """(gold concepts joined by ``|``, mention) of ``id[|id…]||mention[||context]`` lines, such as XL-BEL's."""
-    return [(row[0], row[1]) for _, row in _fields(path, "||", (2, 3))]
+    return [(row[0], row[1]) for _, row in _fields(path, (2, 3))]
 
 
 def read_custom(queries: Path, dictionary: Path, name: str) -> Benchmark:
@@ -142,17 +142,17 @@ def read_medmentions(folder: Path, names) -> Benchmark:
 
 def _benchmark(name: str, queries: list[tuple[str, str]], dictionary: Path) -> Benchmark:
     queries = [(mention, gold) for mention, gold in queries if gold.lower() != "cui-less"]
-    rows = [row for _, row in _fields(dictionary, "||", (2,)) if row[0].lower() != "cui-less"]
+    rows = [row for _, row in _fields(dictionary, (2,)) if row[0].lower() != "cui-less"]
     if not queries or not rows:
         raise ValueError(f"{name}: {len(queries)} queries with a gold concept, {len(rows)} names in {dictionary}")
     return Benchmark(name, *zip(*queries), tuple(row[1].lower() for row in rows), tuple(row[0] for row in rows))
 
 
-def _fields(path: Path, separator: str, counts: tuple[int, ...]) -> Iterator[tuple[int, list[str]]]:
-    """(line number, stripped fields) of each line that is not blank. The first fields may not be empty."""
+def _fields(path: Path, counts: tuple[int, ...]) -> Iterator[tuple[int, list[str]]]:
+    """(line number, stripped fields) of each line that is not blank, cut at ``||``; the first two may not be empty."""
     for number, line in _lines(path):
         if line.strip():
-            row = [field.strip() for field in line.split(separator)]
+            row = [field.strip() for field in line.split("||")]
             if len(row) not in counts or not all(row[:2]):
                 raise ValueError(f"{path}, line {number}: {len(row)} fields where {' or '.join(map(str, counts))} are "
                                  f"expected, the first two not empty: {line[:200]!r}")

@@ -19,16 +19,7 @@ from tqdm.auto import tqdm
 
 from .batches import batches, false_negatives, hold_out_concepts, labels_of_ambiguous, steps_per_epoch
 from .checkpoints import fingerprint, load_checkpoint, save_checkpoint, write_history
-from .encoder import (
-    Encoder,
-    forward_chunk,
-    freeze,
-    load_encoder,
-    merged,
-    save_encoder,
-    token_chunks,
-    with_adapters,
-)
+from .encoder import Encoder, forward_chunk, freeze, load_encoder, merged, save_encoder, token_chunks, with_adapters
 from .evaluation import linking_accuracy
 from .losses import LossFunction, get_loss
 from .pairs import read_labelled, read_pairs

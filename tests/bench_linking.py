@@ -49,7 +49,7 @@ def with_sentence_transformers(encoder, names) -> np.ndarray:
         encoder.model.save_pretrained(folder)
         encoder.tokenizer.save_pretrained(folder)
         words = Transformer(folder, max_seq_length=25)
-        model = SentenceTransformer(modules=[words, Pooling(WIDTH // 2, "mean")], device="cpu")
+        model = SentenceTransformer(modules=[words, Pooling(encoder.model.config.hidden_size, "mean")], device="cpu")
         return model.encode(encoder.prepare(names), batch_size=32, show_progress_bar=False)
 
 
