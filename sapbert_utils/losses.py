@@ -18,7 +18,7 @@ LOSSES: dict[str, Callable] = {
     "nca": losses.NCALoss,
     "cosine": lambda: losses.ContrastiveLoss(pos_margin=1, neg_margin=0, distance=distances.CosineSimilarity()),
 }
-BLOCK = 1024  # anchors whose rows of the N × N matrices are held at a time
+BLOCK = 512  # anchors whose rows of the N × N matrices are held at a time
 LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, float]]
 
 
