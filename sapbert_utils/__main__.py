@@ -36,6 +36,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("notebook", help="its number or name, for example 03")
     run.add_argument("--grid", action="append", default=[], metavar="name=value,value",
                      help="run it once for each combination of these values, and tabulate; may be repeated")
+    linking = commands.add_parser("link", help="link a column of a CSV file with a saved linker (notebook 07)")
+    linking.add_argument("csv", type=Path, help="the file of mentions")
+    linking.add_argument("--column", default="mention", help="its column of mentions (mention)")
+    linking.add_argument("--linker", type=Path, help="the folder of the linker (the one of notebook 07, demo profile)")
+    linking.add_argument("--output", type=Path, help="the file to write (beside the first: name.linked.csv)")
+    linking.add_argument("--k", type=int, default=5, help="candidates a mention (5)")
+    linking.add_argument("--threshold", type=float, default=0.0, help="score from which the first one is accepted")
+    linking.add_argument("--encoding", default="utf-8-sig", help="of the file (utf-8-sig)")
     fetching = commands.add_parser("fetch", help="download a gold corpus of the papers that has a public address")
     fetching.add_argument("corpus", help="ncbi-disease or xl-bel")
     commands.add_parser("list", parents=[everywhere], help="show notebooks, parameters and measured times")
@@ -79,6 +87,21 @@ def _list(options: argparse.Namespace) -> None:
     _say(f"{listing(find_notebooks(options.notebooks), list(PROFILES.values()))}\n")
 
 
+def _link(options: argparse.Namespace) -> None:
+    from sapbert_utils.linking import Linker
+
+    folder = options.linker or PROFILES["demo"].models / "linker"
+    if not folder.is_dir():
+        raise Refused(f"no linker in {folder}: run notebook 07, or name a folder that Linker.save wrote with --linker")
+    target = options.output or options.csv.with_suffix(".linked.csv")
+    try:
+        rows = Linker.load(folder).link_csv(options.csv, target, options.column, options.k, options.threshold,
+                                            options.encoding)
+    except (ValueError, OSError, LookupError) as error:
+        raise Refused(str(error)) from None
+    _say(f"{rows:,} rows linked: {target}\n")
+
+
 def _fetch(options: argparse.Namespace) -> None:
     from sapbert_utils.corpora import fetch_corpus
 
@@ -98,7 +121,8 @@ def _publish(options: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns 0, 1 when a notebook failed, 2 when the command was refused."""
     options = _parser().parse_args(arguments)
-    commands = {"reproduce": _reproduce, "run": _run, "list": _list, "fetch": _fetch, "publish": _publish}
+    commands = {"reproduce": _reproduce, "run": _run, "list": _list, "link": _link, "fetch": _fetch,
+                "publish": _publish}
     try:
         commands[options.command](options)
     except Refused as error:

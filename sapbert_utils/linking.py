@@ -1,6 +1,7 @@
 """Dictionary + index -> candidates: linking a mention is a nearest-neighbour search among all names."""
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 
 from .encoder import Encoder, encode, encode_poolings, load_encoder, save_encoder
+from .results import write_json
 
 SIMILARITIES = ("dot", "cosine", "euclidean")
 
@@ -43,7 +45,7 @@ def search(queries: np.ndarray, dictionary: np.ndarray, k: int = 10, similarity:
 
 def _prepared(vectors: np.ndarray, similarity: str) -> torch.Tensor:
     tensor = torch.tensor(np.asarray(vectors, dtype=np.float32))
-    if not torch.isfinite(tensor).all():
+    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():  # the sum alone is fifteen times as fast
         raise ValueError("the vectors hold NaN or infinity: the model that made them is broken")
     return torch.nn.functional.normalize(tensor, dim=1) if similarity == "cosine" else tensor
 
@@ -76,35 +78,122 @@ def encode_cached(encoder: Encoder, names: Sequence[str], folder: Path, poolings
     return {p: np.load(files[p], allow_pickle=False) for p in poolings}
 
 
+ANSWER = ["mention", "rank", "cui", "name", "score"]
+INDEXES = {  # FAISS factory strings, over unit vectors; recall of the ten nearest and memory: tests/bench_linking.py
+    "exact": "",  # no index: blocks of the vectors, as they lie in memory or on disk
+    "hnsw": "HNSW32,Flat",  # a graph: near-exact, more memory than the vectors
+    "ivfpq": "IVF{lists},PQ{bytes}np",  # compressed: a sixteenth of the memory, and some recall
+}
+
+
+def make_index(vectors: np.ndarray, kind: str):
+    """A FAISS index of that kind (see ``INDEXES``) over the unit vectors; ``None`` for ``exact``."""
+    if kind not in INDEXES:
+        raise ValueError(f"unknown index {kind!r}; choose one of: {', '.join(INDEXES)}")
+    if kind == "exact":
+        return None
+    import faiss
+
+    lists, parts = max(1, min(4096, len(vectors) // 64)), vectors.shape[1] // 6
+    index = faiss.index_factory(vectors.shape[1], INDEXES[kind].format(lists=lists, bytes=parts),
+                                faiss.METRIC_INNER_PRODUCT)
+    if kind == "hnsw":
+        index.hnsw.efConstruction, index.hnsw.efSearch = 200, 128
+    else:
+        index.nprobe = max(1, lists // 16)
+        draw = np.random.default_rng(0).permutation(len(vectors))[: 64 * lists]
+        index.train(_prepared(vectors[np.sort(draw)], "cosine").numpy())
+    for start in range(0, len(vectors), 100_000):
+        index.add(_prepared(vectors[start : start + 100_000], "cosine").numpy())
+    return index
+
+
 @dataclass
 class Linker:
     """A terminology with its vectors: give it mentions, it gives concepts."""
 
     encoder: Encoder
-    names: pd.DataFrame  # columns cui, name
-    vectors: np.ndarray  # (n, d) float32
+    names: pd.DataFrame  # columns cui, name, and what else a restriction may ask for (source, language, …)
+    vectors: np.ndarray  # (n, d) float32, or float16 on request
+    kind: str = "exact"  # of the index, a name of INDEXES
+    index: object = None  # FAISS's
 
     @classmethod
-    def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "") -> "Linker":
-        """Encode the names of a terminology (columns cui, name). Raises ``ValueError`` on an empty one."""
+    def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "", index: str = "auto",
+                         dtype: str = "float32") -> "Linker":
+        """Encode the names of a terminology (columns cui, name). Raises ``ValueError`` on an empty one.
+
+        ``index``: a name of ``INDEXES``; ``auto`` is exact below a million names, and hnsw from there on.
+        """
         if names.empty:
             raise ValueError("the terminology holds no names to link to")
-        return cls(encoder, names.reset_index(drop=True), encode(encoder, names["name"].tolist(), progress=progress))
+        kind = ("exact" if len(names) < 1_000_000 else "hnsw") if index == "auto" else index
+        vectors = encode(encoder, names["name"].tolist(), progress=progress).astype(dtype)
+        return cls(encoder, names.reset_index(drop=True), vectors, kind, make_index(vectors, kind))
 
-    def link(self, mentions: str | Sequence[str], k: int = 5) -> pd.DataFrame:
-        """The ``k`` best distinct concepts of each mention: mention, rank, cui, name (that matched), score (cosine)."""
+    def link(self, mentions: str | Sequence[str], k: int = 5, only: np.ndarray | None = None) -> pd.DataFrame:
+        """The ``k`` best distinct concepts of each mention: mention, rank, cui, name (that matched), score (cosine).
+
+        ``only``, a boolean for each name of the terminology (``linker.names["source"] == "HPO"``), restricts the
+        answers; they are then searched exactly.
+        """
         mentions = [mentions] if isinstance(mentions, str) else list(mentions)
-        index, score = search(encode(self.encoder, mentions), self.vectors, min(10 * k, len(self.vectors)))
-        cui, name, rows = self.names["cui"].to_numpy(), self.names["name"].to_numpy(), []
-        for mention, where, values in zip(mentions, index, score, strict=True):
+        if not mentions:
+            return pd.DataFrame(columns=ANSWER)
+        rows = np.arange(len(self.names)) if only is None else np.flatnonzero(only)
+        if not len(rows):
+            raise ValueError("the restriction leaves no name to link to")
+        queries, depth = encode(self.encoder, mentions), min(10 * k, len(rows))
+        if self.index is not None and only is None:
+            score, where = self.index.search(_prepared(queries, "cosine").numpy(), depth)
+        else:
+            where, score = search(queries, self.vectors if only is None else self.vectors[rows], depth)
+        cui, name, found = self.names["cui"].to_numpy(), self.names["name"].to_numpy(), []
+        for mention, near, values in zip(mentions, where.tolist(), score.tolist(), strict=True):
             seen: dict[str, tuple] = {}
-            for i, value in zip(where, values, strict=True):
-                seen.setdefault(cui[i], (name[i], float(value)))
-            rows += [(mention, rank, c, *best) for rank, (c, best) in enumerate(list(seen.items())[:k], 1)]
-        return pd.DataFrame(rows, columns=["mention", "rank", "cui", "name", "score"])
+            for i, value in zip(near, values, strict=True):
+                if i >= 0:  # an approximate index may find fewer
+                    seen.setdefault(cui[rows[i]], (name[rows[i]], value))
+            found += [(mention, rank, c, *best) for rank, (c, best) in enumerate(list(seen.items())[:k], 1)]
+        return pd.DataFrame(found, columns=ANSWER)
+
+    def link_csv(self, source: Path | str, target: Path | str, column: str, k: int = 5, threshold: float = 0.0,
+                 encoding: str = "utf-8-sig", rows: int = 20_000) -> int:
+        """Link a column of a CSV file, ``rows`` at a time; returns how many rows were read.
+
+        Every row comes back once for each of its ``k`` candidates, with rank, cui, name, score and ``accepted`` (the
+        first, at ``threshold`` or above); a row without a mention once, with these empty. ``target`` appears when it
+        is whole. Raises ``ValueError`` that says the file, and the line or the columns, on what cannot be read.
+        """
+        partial, read = Path(f"{target}.partial"), 0
+        try:
+            for part in pd.read_csv(source, dtype="str", keep_default_na=False, encoding=encoding, chunksize=rows):
+                if column not in part:
+                    raise ValueError(f"{source} has no column {column!r}; its columns are: {', '.join(part.columns)}")
+                texts = part[column].str.strip()
+                found = self.link(sorted(set(texts) - {""}), k)
+                found["accepted"] = (found["rank"] == 1) & (found["score"] >= threshold)
+                found = found.rename(columns={"mention": "_mention"}).round({"score": 4})
+                linked = part.assign(_mention=texts).merge(found, "left", "_mention", suffixes=("", "_found"))
+                linked.drop(columns="_mention").astype({"rank": "Int64"}).to_csv(
+                    partial, mode="a" if read else "w", header=not read, index=False)
+                read += len(part)
+            if not read:
+                raise ValueError(f"{source} has no rows")
+            os.replace(partial, target)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{source} is not {encoding} ({error.reason} at byte {error.start}): name its encoding, "
+                             f"such as cp1252 or utf-16") from None
+        except pd.errors.ParserError as error:
+            raise ValueError(f"{source}: {error}") from None
+        except pd.errors.EmptyDataError:
+            raise ValueError(f"{source} is empty") from None
+        finally:
+            partial.unlink(missing_ok=True)
+        return read
 
     def save(self, folder: Path | str) -> Path:
-        """Write encoder, names and vectors to a new folder, whole or not at all."""
+        """Write encoder, names, vectors and index to a new folder, whole or not at all."""
         folder = Path(folder)
         if folder.exists():
             raise FileExistsError(f"{folder} exists: choose another folder or remove it first")
@@ -114,15 +203,30 @@ class Linker:
             save_encoder(self.encoder, new / "encoder")
             self.names.to_csv(new / "names.tsv", sep="\t", index=False)
             np.save(new / "vectors.npy", self.vectors)
+            if self.index is not None:
+                import faiss
+
+                faiss.write_index(self.index, str(new / "index.faiss"))
+            write_json(new / "manifest.json", {"model": fingerprint(self.encoder, ()), "index": self.kind,
+                                               "names": len(self.names), "dimension": self.vectors.shape[1]})
             os.replace(new, folder)
         return folder
 
     @classmethod
     def load(cls, folder: Path | str) -> "Linker":
-        """Read what :meth:`save` wrote. Raises ``ValueError`` when names and vectors do not match."""
+        """Read what :meth:`save` wrote. Raises ``ValueError`` when model, names, vectors or index do not match."""
         folder = Path(folder)
+        said = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         names = pd.read_csv(folder / "names.tsv", sep="\t", dtype="str", keep_default_na=False)
-        vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-        if len(names) != len(vectors):
-            raise ValueError(f"{folder}: {len(names)} names but {len(vectors)} vectors; save the linker again")
-        return cls(load_encoder(str(folder / "encoder")), names, vectors)
+        encoder = load_encoder(str(folder / "encoder"))
+        vectors, index = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False), None
+        if said["index"] != "exact":
+            import faiss
+
+            index = faiss.read_index(str(folder / "index.faiss"))
+        counts = {"names": len(names), "vectors": len(vectors), "index": index.ntotal if index else len(vectors)}
+        if set(counts.values()) != {said["names"]}:
+            raise ValueError(f"{folder}: {counts}, where the manifest says {said['names']}; save the linker again")
+        if fingerprint(encoder, ()) != said["model"]:
+            raise ValueError(f"{folder}: the encoder is not the one that made the vectors; save the linker again")
+        return cls(encoder, names, vectors, said["index"], index)

@@ -3,7 +3,10 @@
 One house style: white face, Okabe-Ito colours with marker shapes, a title that says the finding.
 """
 
+import html
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.colors
@@ -159,3 +162,24 @@ def maps(panels: Mapping[str, np.ndarray], groups: Sequence[str], title: str, ba
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(shown))))
     return figure
+
+
+def interactive_map(panels: Mapping[str, np.ndarray], names: Sequence[str], cuis: Sequence[str], sources: Sequence[str],
+                    groups: Sequence[str], title: str, background: str = "other",
+                    captions: Mapping[str, str] | None = None) -> str:
+    """One HTML page, complete in itself: the maps of :func:`maps` to switch between, hover over, zoom and search.
+
+    The page opens from disk without a network. Coordinates are kept to four digits.
+    """
+    groups = list(groups)
+    labels = [g for g in dict.fromkeys(groups) if g != background]
+    points = {}
+    for name, values in panels.items():
+        low, high = values.min(0), values.max(0)
+        points[name] = np.round((values - (low + high) / 2) / (high - low).max(), 4).tolist()
+    data = {"points": points, "names": list(names), "cuis": list(cuis), "sources": list(sources), "labels": labels,
+            "groups": [labels.index(g) if g != background else -1 for g in groups],
+            "colours": [COLOURS[i % len(COLOURS)] for i in range(len(labels))], "captions": dict(captions or {})}
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")  # ends no script element
+    page = (Path(__file__).parent / "webmap.html").read_text(encoding="utf-8")
+    return page.replace("{{title}}", html.escape(title)).replace("{{data}}", text)

@@ -81,7 +81,7 @@ PROFILES = {
         Profile("smoke", **_OPEN, **_SHORT, num_layers=2, max_concepts=600, steps=4, multilingual_steps=2,
                 freeze_layers=1, focus="HPO",
                 batch_size=32, multilingual_batch_size=16, max_queries=60, map_names=200),
-        Profile("demo", **_OPEN, **_SHORT, num_layers=None, max_concepts=None, steps=240, multilingual_steps=90,
+        Profile("demo", **_OPEN, **_SHORT, num_layers=None, max_concepts=None, steps=220, multilingual_steps=80,
                 freeze_layers=3, focus="HPO",
                 batch_size=256, multilingual_batch_size=128, max_queries=400, map_names=4000),
         Profile("full", **_OPEN, **_SHORT, num_layers=None, max_concepts=None, steps=None, multilingual_steps=None,

@@ -101,13 +101,13 @@ def _right(predictions: Predictions, strict: bool) -> np.ndarray:
 
 
 def _inseparable(concepts: Sequence[str]) -> dict[str, str]:
-    """Identifier -> one that stands for all those it never stands apart from: other names of the same concept."""
+    """Identifier -> the one that it never stands without, if there is such: two identifiers of one concept."""
     rows = defaultdict(list)
     for row in dict.fromkeys(concepts):
         for identifier in row.split("|"):
-            rows[identifier].append(row)
-    first: dict[tuple, str] = {}
-    return {identifier: first.setdefault(tuple(found), identifier) for identifier, found in rows.items()}
+            rows[identifier].append(row.split("|"))
+    return {identifier: max((x for x in found[0] if all(x in row for row in found)), key=lambda x: len(rows[x]))
+            for identifier, found in rows.items()}
 
 
 def _distinct(row: list[str]) -> list[int]:

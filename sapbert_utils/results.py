@@ -22,7 +22,7 @@ SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "required": ["notebook", "profile", "seed", "parameters", "packages", "machine", "inputs", "outputs",
-                 "seconds", "peak_memory_mb", "metrics"],
+                 "figures", "seconds", "peak_memory_mb", "metrics"],
     "properties": {
         "notebook": {"type": "string", "pattern": r"^\d\d_[a-z0-9_]+$"},
         "profile": {"enum": ["smoke", "demo", "full", "paper"]},
@@ -32,6 +32,7 @@ SCHEMA = {
         "machine": {"type": "object", "required": ["python", "cpu", "cores", "gpu"]},
         "inputs": {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
         "outputs": {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
+        "figures": {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}},
         "seconds": {"type": "number", "minimum": 0},
         "peak_memory_mb": {"type": "number", "minimum": 0},
         "metrics": {
@@ -109,7 +110,7 @@ class Run:
         self.record = {
             "notebook": notebook, "profile": profile.name, "seed": seed, "parameters": parameters,
             "packages": {name: metadata.version(name) for name in PACKAGES}, "machine": machine(),
-            "inputs": {}, "outputs": {}, "seconds": 0.0, "peak_memory_mb": 0.0, "metrics": [],
+            "inputs": {}, "outputs": {}, "figures": {}, "seconds": 0.0, "peak_memory_mb": 0.0, "metrics": [],
         }
 
     def _relative(self, path: Path) -> str:
@@ -144,6 +145,7 @@ class Run:
         # 256 colours: a third of the bytes, so that notebooks with many figures stay small enough to commit.
         PIL.Image.open(picture).convert("RGB").quantize(256).save(path, "PNG", optimize=True)
         self.output(path)
+        self.record["figures"][path.name] = alt
         if self.shown.get(name):
             self.shown[name].update(Image(filename=path, alt=alt))
         else:

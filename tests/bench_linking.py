@@ -1,7 +1,8 @@
 """Encoding a dictionary and searching it: this project's way beside renderings of two others, on the same model.
 
-    python tests/bench_linking.py                    # 73,024 open English names; needs runs/demo of notebook 01
-    python tests/bench_linking.py dictionary.txt     # another dictionary of id||name lines
+    python tests/bench_linking.py                            # 73,024 open English names, from notebook 01's demo run
+    python tests/bench_linking.py --dictionary id_name.txt   # another dictionary of id||name lines
+    python tests/bench_linking.py --pooling mean             # in place of SapBERT's [CLS]
 
 Encoding, against (a) the original repository's path: batches of 2,048 as they come, every name padded to 25 tokens;
 and (b) sentence-transformers' encode (pip install sentence-transformers). Each way encodes the same names once, and all
@@ -10,6 +11,7 @@ the whole dictionary, and all scores are sorted. At last, 960 random queries amo
 numbers, in half precision on disk, in a process of its own for its peak memory.
 """
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from sapbert_utils.encoder import encode, load_encoder  # noqa: E402
+from sapbert_utils.encoder import encode, load_encoder, pool  # noqa: E402
 from sapbert_utils.linking import search  # noqa: E402
 from sapbert_utils.pairs import clean_names  # noqa: E402
 from sapbert_utils.profiles import get_profile  # noqa: E402
@@ -36,8 +38,7 @@ def padded(encoder, names, batch=2048) -> np.ndarray:
     for start in range(0, len(names), batch):
         tokens = encoder.tokenizer(encoder.prepare(names[start : start + batch]), padding="max_length", truncation=True,
                                    max_length=25, return_tensors="pt")
-        hidden, mask = encoder.model(**tokens).last_hidden_state, tokens["attention_mask"].unsqueeze(-1)
-        parts.append(((hidden * mask).sum(1) / mask.sum(1)).numpy())
+        parts.append(pool(encoder.model(**tokens).last_hidden_state, tokens["attention_mask"], encoder.pooling).numpy())
     return np.concatenate(parts)
 
 
@@ -49,7 +50,8 @@ def with_sentence_transformers(encoder, names) -> np.ndarray:
         encoder.model.save_pretrained(folder)
         encoder.tokenizer.save_pretrained(folder)
         words = Transformer(folder, max_seq_length=25)
-        model = SentenceTransformer(modules=[words, Pooling(encoder.model.config.hidden_size, "mean")], device="cpu")
+        pooling = Pooling(encoder.model.config.hidden_size, encoder.pooling)
+        model = SentenceTransformer(modules=[words, pooling], device="cpu")
         return model.encode(encoder.prepare(names), batch_size=32, show_progress_bar=False)
 
 
@@ -75,14 +77,15 @@ def million(folder: Path) -> None:
     print(f"{seconds:.1f} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f}")
 
 
-def main(path: str = "") -> None:
-    encoder = load_encoder("minilm", lower=True, pooling="mean")
+def main(path: str, pooling: str) -> None:
+    encoder = load_encoder("minilm", lower=True, pooling=pooling)
     if path:
         names = [line.partition("||")[2].lower() for line in Path(path).read_text(encoding="utf-8").splitlines()]
     else:
         known = read_mrconso(get_profile("demo").data / "metathesaurus").filter("language = 'ENG'")
         names = list(dict.fromkeys(clean_names(known).df()["name"]))[:COUNT]
-    print(f"{len(names):,} names, {torch.get_num_threads()} threads, MiniLM-L6")
+    tokens = np.mean([len(t) for t in encoder.tokenizer(names, truncation=True, max_length=25)["input_ids"]])
+    print(f"{len(names):,} names of {tokens:.1f} tokens, {torch.get_num_threads()} threads, MiniLM-L6, {pooling}")
     ways = {"this project": encode, "original, padded": padded, "sentence-transformers": with_sentence_transformers}
     seconds, vectors = {}, {}
     for way, work in ways.items():
@@ -119,4 +122,9 @@ def main(path: str = "") -> None:
 
 
 if __name__ == "__main__":
-    million(Path(sys.argv[2])) if sys.argv[1:2] == ["--million"] else main(*sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dictionary", default="")
+    parser.add_argument("--pooling", default="cls", choices=["cls", "mean"])
+    parser.add_argument("--million", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    million(asked.million) if asked.million else main(asked.dictionary, asked.pooling)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sapbert_utils.encoder import load_encoder
+from sapbert_utils.encoder import load_encoder, save_encoder
 from sapbert_utils.linking import Linker, encode_cached, fingerprint, search
 
 
@@ -84,6 +84,74 @@ def test_linker_gives_distinct_concepts_and_survives_saving(encoder, tmp_path):
         linker.save(tmp_path / "linker")
     with pytest.raises(ValueError, match="no names"):
         Linker.from_terminology(encoder, names.iloc[:0])
-    names.iloc[:2].to_csv(tmp_path / "linker" / "names.tsv", sep="\t", index=False)
-    with pytest.raises(ValueError, match="2 names but 4 vectors"):
-        Linker.load(tmp_path / "linker")
+    assert linker.link("heart attack", only=names["cui"] == "HP:0000445")["cui"].tolist() == ["HP:0000445"]
+    with pytest.raises(ValueError, match="restriction leaves no name"):
+        linker.link("heart attack", only=names["cui"] == "none")
+
+
+@pytest.fixture
+def saved(encoder, tmp_path):
+    names = pd.DataFrame({"cui": ["C1", "C2", "C3"], "name": ["heart attack", "wide nose", "fever"]})
+    return Linker.from_terminology(encoder, names).save(tmp_path / "linker")
+
+
+def test_a_folder_whose_parts_do_not_match_is_refused(encoder, saved):
+    (saved / "names.tsv").write_text("cui\tname\nC1\theart attack\n")
+    with pytest.raises(ValueError, match="'names': 1, 'vectors': 3.*manifest says 3"):
+        Linker.load(saved)
+
+
+def test_vectors_of_another_model_are_refused(encoder, saved):
+    other = load_encoder("minilm", num_layers=1)
+    save_encoder(other, saved / "encoder")
+    with pytest.raises(ValueError, match="not the one that made the vectors"):
+        Linker.load(saved)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
+def test_an_approximate_index_finds_what_exact_search_finds(encoder, kind, tmp_path):
+    names = pd.DataFrame({"cui": [f"C{i}" for i in range(600)], "name": [f"type {i} disease of organ {i % 7}"
+                                                                          for i in range(600)]})
+    exact, near = (Linker.from_terminology(encoder, names, index=k) for k in ("exact", kind))
+    mentions = names["name"].tolist()[::20]
+    near = Linker.load(near.save(tmp_path / "linker"))
+    found = [x.link(mentions, k=5).groupby("mention")["cui"].agg(set) for x in (exact, near)]
+    recall = np.mean([len(a & b) / 5 for a, b in zip(*found)])
+    assert recall >= (0.99 if kind == "hnsw" else 0.5)
+    with pytest.raises(ValueError, match="exact, hnsw, ivfpq"):
+        Linker.from_terminology(encoder, names, index="annoy")
+
+
+@pytest.fixture(scope="module")
+def linker(encoder):
+    return Linker.from_terminology(encoder, pd.DataFrame({"cui": ["C1", "C2"], "name": ["heart attack", "wide nose"]}))
+
+
+def test_a_csv_is_linked_in_parts_with_every_row_kept(linker, tmp_path):
+    long = "nose " * 250
+    rows = pd.DataFrame({"id": ["1", "NA", "3", "4"], "term": ["Heart Attack", "", long, " wide nose"]})
+    rows.to_csv(tmp_path / "in.csv", index=False)
+    for size in (2, 1000):
+        assert linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=2, threshold=0.99, rows=size) == 4
+        out = pd.read_csv(tmp_path / "out.csv", dtype="str", keep_default_na=False)
+        assert out["id"].tolist() == ["1", "1", "NA", "3", "3", "4", "4"] and not list(tmp_path.glob("*.partial"))
+        assert out["accepted"].tolist() == ["True", "False", "", "False", "False", "True", "False"]
+        assert out.loc[out["id"] == "4", "cui"].tolist() == ["C2", "C1"] and out["term"][3] == long
+
+
+@pytest.mark.parametrize("data, column, message", [
+    (b"id,term\n1,x\n", "mention", "no column 'mention'; its columns are: id, term"),
+    (b"term\nfi\xe8vre\n", "term", "not utf-8-sig .*cp1252"), (b"", "term", "is empty"), (b"term\n", "term", "no rows"),
+    (b"id,term\n1,x\n2,y,z\n", "term", "line 3")])
+def test_a_csv_that_cannot_be_read_is_refused_and_the_old_answer_kept(linker, tmp_path, data, column, message):
+    (tmp_path / "in.csv").write_bytes(data)
+    (tmp_path / "out.csv").write_text("before")
+    with pytest.raises(ValueError, match=message):
+        linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", column)
+    assert (tmp_path / "out.csv").read_text() == "before" and not list(tmp_path.glob("*.partial"))
+
+
+def test_a_csv_of_another_encoding_is_read_when_it_is_named(linker, tmp_path):
+    (tmp_path / "in.csv").write_bytes("term\nfièvre\n".encode("cp1252"))
+    assert linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1, encoding="cp1252") == 1
+    assert "fièvre" in (tmp_path / "out.csv").read_text(encoding="utf-8")

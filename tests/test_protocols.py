@@ -77,12 +77,14 @@ def test_concepts_counts_each_concept_once():
 
 
 def test_strict_refuses_a_name_of_several_concepts_but_not_of_two_identifiers():
-    names, concepts = ("ms", "ms", "sclerosis", "both", "a", "b"), ("C1", "C2", "C1", "C3|C4", "C5|C6", "C6")
-    found = ranked(["m1", "m2", "m3", "m4"], {"m1": [0, 2], "m2": [2, 0], "m3": [3, 0], "m4": [4, 5]},
-                   rest=(("C1", "C1", "C4", "C5"), names, concepts))
-    assert score(found).tolist() == [1, 1, 1, 1]
-    # "ms" is C2 as well; C3 and C4 never stand apart, so they are one concept; C6 does stand without C5
-    assert score(found, "strict").tolist() == [2, 1, 1, 0]
+    names = ("ms", "ms", "sclerosis", "both", "more", "a", "b", "c")
+    concepts = ("C1", "C2", "C1", "C3|C4", "C4", "C5|C6", "C5", "C6")
+    found = ranked(["m1", "m2", "m3", "m4", "m5"],
+                   {"m1": [0, 2], "m2": [2, 0], "m3": [3, 0], "m4": [3, 0], "m5": [5, 6]},
+                   rest=(("C1", "C1", "C3", "C4", "C5"), names, concepts))
+    assert score(found).tolist() == [1, 1, 1, 1, 1]
+    # "ms" is C2 as well; C3 never stands without C4, so it is another name of it; C5 and C6 stand apart elsewhere
+    assert score(found, "strict").tolist() == [2, 1, 1, 1, 2]
 
 
 def test_unique_unseen_and_terminology():

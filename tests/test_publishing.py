@@ -34,6 +34,8 @@ def test_publishes_outputs_without_run_metadata(course):
     assert [list(o.data) for o in outputs] == [["image/png", "text/plain"], ["text/plain"]]
     assert outputs[0].metadata["image/png"]["alt"] == "an empty map" and outputs[1].execution_count == 4
     assert (course.figures / "map.png").exists()
+    gallery = (course.figures / "README.md").read_text()
+    assert "| [map.png](map.png) | an empty map |" in gallery and "`python -m sapbert_utils run 02`" in gallery
     assert course.lines() == ["up to date"] * 3
 
 
