@@ -143,6 +143,20 @@ def save_encoder(encoder: Encoder, folder: Path | str, card: str = "") -> Path:
     return folder
 
 
+def blend(encoder: Encoder, start: Encoder, share: float) -> Encoder:
+    """Make every weight ``share`` of its own and the rest that of ``start``, a model of the same form; returns it.
+
+    What training on one kind of text gained is mostly kept, and so is much of what it would lose on others (Wortsman et
+    al., CVPR 2022, arXiv 2109.01903, equation 1). Raises ``ValueError`` on a share outside 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of the trained weights is {share}: choose one from 0 to 1")
+    with torch.no_grad():
+        for own, other in zip(encoder.model.parameters(), start.model.parameters(), strict=True):
+            own.lerp_(other, 1 - share)
+    return encoder
+
+
 def check_pooling(pooling: str) -> str:
     if pooling not in POOLINGS:
         raise ValueError(f"unknown pooling {pooling!r}; choose one of: {', '.join(POOLINGS)}")

@@ -26,6 +26,7 @@ class Profile:
     multilingual_batch_size: int
     learning_rate: float
     multilingual_learning_rate: float
+    multilingual_blend: float  # of trained and untrained weights (training.Recipe.blend), for languages never seen
     schedule: str
     pooling: str  # in place of [CLS]: the small stand-in models were built for mean pooling; "cls": as in the papers
     sampling: str  # "concepts": a short run sees each concept once rather than some fifty times; "pairs": as upstream
@@ -41,7 +42,7 @@ class Profile:
         if multilingual:
             return {"batch_size": self.multilingual_batch_size, "learning_rate": self.multilingual_learning_rate,
                     "schedule": self.schedule, "sampling": self.sampling, "dropout": self.dropout,
-                    "freeze_word_embeddings": self.freeze_word_embeddings}
+                    "freeze_word_embeddings": self.freeze_word_embeddings, "blend": self.multilingual_blend}
         return {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "schedule": self.schedule,
                 "sampling": self.sampling, "dropout": self.dropout, "freeze_layers": self.freeze_layers}
 
@@ -72,8 +73,8 @@ class Profile:
 
 
 _OPEN = dict(english_model="minilm", multilingual_model="e5-multilingual")
-_SHORT = dict(learning_rate=5e-4, multilingual_learning_rate=2e-4, schedule="linear", pooling="mean",
-              sampling="concepts", dropout=0.0, freeze_word_embeddings=True)
+_SHORT = dict(learning_rate=5e-4, multilingual_learning_rate=2e-4, multilingual_blend=0.7, schedule="linear",
+              pooling="mean", sampling="concepts", dropout=0.0, freeze_word_embeddings=True)
 
 PROFILES = {
     p.name: p
@@ -90,8 +91,9 @@ PROFILES = {
         Profile("paper", english_model="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
                 multilingual_model="xlm-roberta-base", num_layers=None, max_concepts=None, steps=None,
                 multilingual_steps=None, batch_size=256, multilingual_batch_size=256, learning_rate=2e-5,
-                multilingual_learning_rate=2e-5, schedule="constant", pooling="cls", sampling="pairs", dropout=0.1,
-                freeze_layers=0, focus="", freeze_word_embeddings=False, max_queries=None, map_names=10000),
+                multilingual_learning_rate=2e-5, multilingual_blend=1.0, schedule="constant", pooling="cls",
+                sampling="pairs", dropout=0.1, freeze_layers=0, focus="", freeze_word_embeddings=False,
+                max_queries=None, map_names=10000),
     )
 }
 

@@ -44,22 +44,22 @@ def publish(notebooks: list[Notebook], profile: Profile, figures: Path, say: Cal
     for notebook in solutions:
         run_solution(notebook, profile, say)
     texts = {n.path: published(n, n.executed(profile), profile) for n in [*notebooks, *solutions]}
-    shown = {n: json.loads(n.results(profile).read_text(encoding="utf-8"))["figures"] for n in notebooks}
+    shown = [(n, json.loads(n.results(profile).read_text(encoding="utf-8"))["figures"]) for n in notebooks]
     texts[figures / "README.md"] = _gallery(shown, profile)
     figures.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         partial = path.with_name(path.name + ".partial")
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
-    pictures = [profile.figures / name for of_notebook in shown.values() for name in of_notebook]
+    pictures = [profile.figures / name for _, of_notebook in shown for name in of_notebook]
     return [*texts, *(Path(shutil.copyfile(picture, figures / picture.name)) for picture in pictures)]
 
 
-def _gallery(shown: dict[Notebook, dict[str, str]], profile: Profile) -> str:
+def _gallery(shown: list[tuple[Notebook, dict[str, str]]], profile: Profile) -> str:
     """What each picture shows and which command makes it, as a page of Markdown."""
     lines = ["# Figures", "", f"Written by the notebooks (profile {profile.name}) into `runs/{profile.name}/figures/`, "
              "and copied here by `python -m sapbert_utils publish`."]
-    for notebook, figures in shown.items():
+    for notebook, figures in shown:
         if figures:
             lines += ["", f"## {notebook.label}", "", f"`python -m sapbert_utils run {notebook.number}`", "",
                       "| figure | shows |", "|---|---|",

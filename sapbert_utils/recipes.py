@@ -31,6 +31,7 @@ class Recipe:
     dropout: float = 0.1  # of hidden states and attention, as the papers' base models have it
     freeze_word_embeddings: bool = False
     freeze_layers: int = 0  # train neither the embeddings nor so many of the lowest layers: cheaper steps
+    blend: float = 1.0  # share of the trained weights in the result; the rest are those of the start
     lora_rank: int = 0  # train low-rank adapters of this rank, merged into the model at the end; 0: all weights
 
 

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,17 @@ from tqdm.auto import tqdm
 
 from .batches import batches, false_negatives, hold_out_concepts, labels_of_ambiguous, steps_per_epoch
 from .checkpoints import fingerprint, load_checkpoint, save_checkpoint, write_history
-from .encoder import Encoder, forward_chunk, freeze, load_encoder, merged, save_encoder, token_chunks, with_adapters
+from .encoder import (
+    Encoder,
+    blend,
+    forward_chunk,
+    freeze,
+    load_encoder,
+    merged,
+    save_encoder,
+    token_chunks,
+    with_adapters,
+)
 from .evaluation import linking_accuracy
 from .losses import LossFunction, get_loss
 from .pairs import read_labelled, read_pairs
@@ -123,9 +134,11 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, steps: int | Non
     newest kept; the best model by ``validate`` in ``best``; and the records in ``history.jsonl``. ``resume`` goes on
     from the newest whole checkpoint there. ``track`` names trackers of accelerate (tensorboard, wandb).
 
-    The seed fixes batches and dropout: the same seed gives the same weights on a CPU, resumed or not. Under several
-    processes (``accelerate launch``) the batch is that of one. Raises ``FloatingPointError`` when the loss is not
-    finite, ``ValueError`` on settings that do not fit, ``OSError`` when a checkpoint cannot be written.
+    The encoder ends as ``recipe.blend`` of the trained weights and the rest of those it came with; validation, ``best``
+    and checkpoints are of the trained alone. The seed fixes batches and dropout: the same seed gives the same weights
+    on a CPU, resumed or not. Under several processes (``accelerate launch``) the batch is that of one. Raises
+    ``FloatingPointError`` when the loss is not finite, ``ValueError`` on settings that do not fit, ``OSError`` when a
+    checkpoint cannot be written.
     """
     accelerator = Accelerator(log_with=list(track) or None, project_dir=str(folder) if folder else None)
     if recipe.precision not in DTYPES:
@@ -135,6 +148,7 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, steps: int | Non
     epoch = steps_per_epoch(data, recipe.batch_size, recipe.sampling, recipe.names_per_concept)
     steps = steps or recipe.epochs * epoch
     encoder.pooling, encoder.max_length, encoder.lower = recipe.pooling, recipe.max_length, recipe.lower
+    start = blend(copy.deepcopy(encoder), encoder, recipe.blend) if recipe.blend != 1 else None  # checks the share
     torch.manual_seed(recipe.seed)
     base, device = encoder.model, encoder.device
     freeze(base, recipe.freeze_layers, recipe.freeze_word_embeddings)
@@ -210,6 +224,8 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, steps: int | Non
     for tracker in accelerator.trackers if track else []:
         tracker.finish()
     encoder.model = merged(encoder).model.eval()
+    if start:
+        blend(encoder, start, recipe.blend)
     return history
 
 

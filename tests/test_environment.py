@@ -17,8 +17,8 @@ DECLARED = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
 LINES = [x for x in (REPOSITORY / "requirements.lock").read_text().splitlines() if x and not x.startswith("#")]
 LOCK = {canonicalize_name(r.name): r for r in map(Requirement, LINES)}
-IMPORT_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn", "IPython": "ipython",
-                "yaml": "pyyaml"}
+IMPORT_NAMES = {"faiss": "faiss-cpu", "PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn",
+                "IPython": "ipython", "yaml": "pyyaml"}
 
 
 def test_the_lock_pins_each_package_once_and_exactly():

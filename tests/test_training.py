@@ -180,6 +180,18 @@ def test_frozen_layers_do_not_move_and_the_others_take_the_same_step():
     assert all(w.requires_grad for w in frozen.model.parameters())
 
 
+def test_blended_weights_lie_between_the_start_and_the_trained(loaded):
+    ends = {}
+    for share in (0.25, 1.0):
+        encoder = copy.deepcopy(loaded)
+        train(encoder, PAIRS, tiny(blend=share), steps=3)
+        ends[share] = flat(encoder)
+    assert not torch.equal(ends[1.0], flat(loaded))
+    assert torch.allclose(ends[0.25], 0.75 * flat(loaded) + 0.25 * ends[1.0], atol=1e-6)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        train(encoder, PAIRS, tiny(blend=1.5), steps=3)
+
+
 def test_adapters_train_few_weights_and_end_up_in_the_model(encoder, tmp_path):
     before = {name: w.detach().clone() for name, w in encoder.model.named_parameters()}
     history = train(encoder, PAIRS, tiny(lora_rank=2), steps=20, validate=lambda e: 1.0, folder=tmp_path)
@@ -251,8 +263,9 @@ def test_the_command_trains_a_folder_that_plain_transformers_loads(tmp_path):
 
 
 def launch(tmp_path, count, *arguments):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    options = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(count), "--num_machines", "1",
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "ACCELERATE_USE_CPU": "true"}
+    kind = "--cpu" if count == 1 else "--multi_gpu"  # --cpu starts one process, whatever is asked for
+    options = ["-m", "accelerate.commands.launch", kind, "--num_processes", str(count), "--num_machines", "1",
                "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     with open(tmp_path / "log", "w") as log:
         return subprocess.Popen([sys.executable, *options, *arguments], env=environment, stdout=log, stderr=log)
@@ -272,6 +285,7 @@ from sapbert_utils.pairs import read_pairs
 from sapbert_utils.training import train_step
 
 accelerator, encoder = Accelerator(), load_encoder("minilm", 1, pooling="mean")
+assert accelerator.num_processes == int(sys.argv[3])
 loss, kept = train_step(encoder, *next(batches(read_pairs(sys.argv[1]), 16, 0)), get_loss(), accelerator=accelerator)
 if accelerator.is_main_process:
     grads = [w.grad.flatten() for w in encoder.model.parameters() if w.grad is not None]
@@ -285,7 +299,7 @@ def test_two_processes_have_the_gradient_of_one(tmp_path):
     file, found = command(tmp_path)[1], {}
     for count in (1, 2):
         out = tmp_path / f"{count}.pt"
-        run = launch(tmp_path, count, str(tmp_path / "gradient.py"), file, str(out))
+        run = launch(tmp_path, count, str(tmp_path / "gradient.py"), file, str(out), str(count))
         assert run.wait(timeout=300) == 0, (tmp_path / "log").read_text()[-3000:]
         found[count] = torch.load(out, weights_only=True)
     assert found[1]["loss"] == pytest.approx(found[2]["loss"], rel=1e-6) and found[1]["kept"] == found[2]["kept"]
