@@ -10,9 +10,12 @@ import jsonschema
 import nbformat
 import pytest
 
+from sapbert_utils.benchmarks import held_out_icd10
 from sapbert_utils.course import NOTEBOOKS
+from sapbert_utils.pairs import read_pairs
 from sapbert_utils.profiles import REPOSITORY
 from sapbert_utils.results import SCHEMA
+from sapbert_utils.terminology import open_terms
 
 STEMS = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
@@ -43,6 +46,16 @@ def test_the_chain_writes_eight_valid_results_and_its_table(chain):
         assert record["notebook"] == stem and record["profile"] == "smoke"
         assert (runs / "smoke" / "notebooks" / f"{stem}.ipynb").exists()
     assert done.stderr == "" and done.stdout.splitlines()[-1].startswith("8 notebooks, ")
+
+
+def test_no_pair_of_the_multilingual_models_holds_a_name_or_concept_of_the_held_out_blocks(chain):
+    strings, codes = held_out_icd10()
+    known = open_terms()
+    held = set(known.loc[(known["source"] == "ICD10") & known["code"].isin(codes), "cui"])
+    for name in ("pairs_multilingual.txt", "pairs_english_cased.txt"):
+        pairs = read_pairs(chain[0] / "smoke" / "data" / name)
+        assert len(pairs) > 100 and not held & set(pairs["cui"])
+        assert strings.isdisjoint(pairs["name1"].str.lower()) and strings.isdisjoint(pairs["name2"].str.lower())
 
 
 def test_a_second_call_runs_nothing(chain):
