@@ -79,7 +79,7 @@ def encode_cached(encoder: Encoder, names: Sequence[str], folder: Path, poolings
 
 
 ANSWER = ["mention", "rank", "cui", "name", "score"]
-INDEXES = {  # FAISS factory strings, over unit vectors; recall of the ten nearest and memory: tests/bench_linking.py
+INDEXES = {  # FAISS factory strings, over unit vectors; recall of the ten nearest and memory: notebook 07
     "exact": "",  # no index: blocks of the vectors, as they lie in memory or on disk
     "hnsw": "HNSW32,Flat",  # a graph: near-exact, more memory than the vectors
     "ivfpq": "IVF{lists},PQ{bytes}np",  # compressed: a sixteenth of the memory, and some recall
@@ -101,6 +101,7 @@ def make_index(vectors: np.ndarray, kind: str):
         index.hnsw.efConstruction, index.hnsw.efSearch = 200, 128
     else:
         index.nprobe = max(1, lists // 16)
+        index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1  # small ones train too, unwarned
         draw = np.random.default_rng(0).permutation(len(vectors))[: 64 * lists]
         index.train(_prepared(vectors[np.sort(draw)], "cosine").numpy())
     for start in range(0, len(vectors), 100_000):
