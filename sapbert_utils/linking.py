@@ -163,8 +163,9 @@ class Linker:
         """Link a column of a CSV file, ``rows`` at a time; returns how many rows were read.
 
         Every row comes back once for each of its ``k`` candidates, with rank, cui, name, score and ``accepted`` (the
-        first, at ``threshold`` or above); a row without a mention once, with these empty. ``target`` appears when it
-        is whole. Raises ``ValueError`` that says the file, and the line or the columns, on what cannot be read.
+        first, at ``threshold`` or above); a row without a mention once, with these empty. They are called
+        ``rank_found`` and so on where the file has such a column. ``target`` appears when it is whole. Raises
+        ``ValueError`` that says the file, and the line or the columns, on what cannot be read.
         """
         partial, read = Path(f"{target}.partial"), 0
         try:
@@ -174,9 +175,9 @@ class Linker:
                 texts = part[column].str.strip()
                 found = self.link(sorted(set(texts) - {""}), k)
                 found["accepted"] = (found["rank"] == 1) & (found["score"] >= threshold)
-                found = found.rename(columns={"mention": "_mention"}).round({"score": 4})
+                found = found.rename(columns={"mention": "_mention"}).round({"score": 4}).astype({"rank": "Int64"})
                 linked = part.assign(_mention=texts).merge(found, "left", "_mention", suffixes=("", "_found"))
-                linked.drop(columns="_mention").astype({"rank": "Int64"}).to_csv(
+                linked.drop(columns="_mention").to_csv(
                     partial, mode="a" if read else "w", header=not read, index=False)
                 read += len(part)
             if not read:

@@ -151,6 +151,14 @@ def test_a_csv_that_cannot_be_read_is_refused_and_the_old_answer_kept(linker, tm
     assert (tmp_path / "out.csv").read_text() == "before" and not list(tmp_path.glob("*.partial"))
 
 
+def test_a_csv_may_have_columns_of_the_answers_names(linker, tmp_path):
+    (tmp_path / "in.csv").write_text("rank,term,name\nfirst,heart attack,Ann\nsecond,,Ben\n")
+    linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1)
+    out = pd.read_csv(tmp_path / "out.csv", dtype="str", keep_default_na=False)
+    assert out["rank"].tolist() == ["first", "second"] and out["name"].tolist() == ["Ann", "Ben"]
+    assert out["rank_found"].tolist() == ["1", ""] and out["name_found"].tolist() == ["heart attack", ""]
+
+
 def test_a_csv_of_another_encoding_is_read_when_it_is_named(linker, tmp_path):
     (tmp_path / "in.csv").write_bytes("term\nfièvre\n".encode("cp1252"))
     assert linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1, encoding="cp1252") == 1
