@@ -39,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     linking = commands.add_parser("link", help="link a column of a CSV file with a saved linker (notebook 07)")
     linking.add_argument("csv", type=Path, help="the file of mentions")
     linking.add_argument("--column", default="mention", help="its column of mentions (mention)")
+    linking.add_argument("--context", default="", help="its column with the text around the mention, if any: an "
+                         "abbreviation that is explained there is linked by what it stands for")
     linking.add_argument("--linker", type=Path, help="the folder of the linker (the one of notebook 07, demo profile)")
     linking.add_argument("--output", type=Path, help="the file to write (beside the first: name.linked.csv)")
     linking.add_argument("--k", type=int, default=5, help="candidates a mention (5)")
@@ -96,7 +98,7 @@ def _link(options: argparse.Namespace) -> None:
     target = options.output or options.csv.with_suffix(".linked.csv")
     try:
         rows = Linker.load(folder).link_csv(options.csv, target, options.column, options.k, options.threshold,
-                                            options.encoding)
+                                            options.encoding, context=options.context)
     except (ValueError, OSError, LookupError) as error:
         raise Refused(str(error)) from None
     _say(f"{rows:,} rows linked: {target}\n")

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +111,41 @@ def make_index(vectors: np.ndarray, kind: str):
     return index
 
 
+@contextmanager
+def new_folder(folder: Path | str) -> Iterator[Path]:
+    """A folder to write into that takes its name when all is written. Raises ``FileExistsError`` on one that exists."""
+    folder = Path(folder)
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists: choose another folder or remove it first")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="partial-") as partial:
+        new = Path(partial, "new")
+        new.mkdir()
+        yield new
+        os.replace(new, folder)
+
+
+def expand(mention: str, text: str) -> str:
+    """The long form that ``text`` gives of a mention that it abbreviates, as in "restless legs syndrome (RLS)"; else
+    the mention. Found by the rules of Schwartz and Hearst (PSB 2003)."""
+    with _untouched_logging():
+        from abbreviations import schwartz_hearst
+
+    return schwartz_hearst.extract_abbreviation_definition_pairs(doc_text=text).get(mention.strip(), mention)
+
+
+@contextmanager
+def _untouched_logging() -> Iterator[None]:
+    """The package sets up the program's logging when it is imported: undo that."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 @dataclass
 class Linker:
     """A terminology with its vectors: give it mentions, it gives concepts."""
@@ -121,15 +158,17 @@ class Linker:
 
     @classmethod
     def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "", index: str = "auto",
-                         dtype: str = "float32") -> "Linker":
+                         dtype: str = "float32", vectors: np.ndarray | None = None) -> "Linker":
         """Encode the names of a terminology (columns cui, name). Raises ``ValueError`` on an empty one.
 
-        ``index``: a name of ``INDEXES``; ``auto`` is exact below a million names, and hnsw from there on.
+        ``index``: a name of ``INDEXES``; ``auto`` is exact below a million names, and hnsw from there on. ``vectors``:
+        the names' vectors (n, d) where they are known.
         """
         if names.empty:
             raise ValueError("the terminology holds no names to link to")
         kind = ("exact" if len(names) < 1_000_000 else "hnsw") if index == "auto" else index
-        vectors = encode(encoder, names["name"].tolist(), progress=progress).astype(dtype)
+        if vectors is None:
+            vectors = encode(encoder, names["name"].tolist(), progress=progress).astype(dtype)
         return cls(encoder, names.reset_index(drop=True), vectors, kind, make_index(vectors, kind))
 
     def link(self, mentions: str | Sequence[str], k: int = 5, only: np.ndarray | None = None) -> pd.DataFrame:
@@ -159,20 +198,25 @@ class Linker:
         return pd.DataFrame(found, columns=ANSWER)
 
     def link_csv(self, source: Path | str, target: Path | str, column: str, k: int = 5, threshold: float = 0.0,
-                 encoding: str = "utf-8-sig", rows: int = 20_000) -> int:
+                 encoding: str = "utf-8-sig", rows: int = 20_000, context: str = "") -> int:
         """Link a column of a CSV file, ``rows`` at a time; returns how many rows were read.
 
         Every row comes back once for each of its ``k`` candidates, with rank, cui, name, score and ``accepted`` (the
         first, at ``threshold`` or above); a row without a mention once, with these empty. They are called
-        ``rank_found`` and so on where the file has such a column. ``target`` appears when it is whole. Raises
+        ``rank_found`` and so on where the file has such a column. ``context`` names a column with the text around the
+        mention: what it abbreviates (:func:`expand`) is linked. ``target`` appears when it is whole. Raises
         ``ValueError`` that says the file, and the line or the columns, on what cannot be read.
         """
         partial, read = Path(f"{target}.partial"), 0
         try:
             for part in pd.read_csv(source, dtype="str", keep_default_na=False, encoding=encoding, chunksize=rows):
-                if column not in part:
-                    raise ValueError(f"{source} has no column {column!r}; its columns are: {', '.join(part.columns)}")
+                missing = [c for c in (column, context) if c and c not in part]
+                if missing:
+                    raise ValueError(f"{source} has no column {missing[0]!r}; its columns are: "
+                                     f"{', '.join(part.columns)}")
                 texts = part[column].str.strip()
+                if context:
+                    texts = pd.Series(map(expand, texts, part[context]), index=part.index, dtype="str").str.strip()
                 found = self.link(sorted(set(texts) - {""}), k)
                 found["accepted"] = (found["rank"] == 1) & (found["score"] >= threshold)
                 found = found.rename(columns={"mention": "_mention"}).round({"score": 4}).astype({"rank": "Int64"})
@@ -196,12 +240,7 @@ class Linker:
 
     def save(self, folder: Path | str) -> Path:
         """Write encoder, names, vectors and index to a new folder, whole or not at all."""
-        folder = Path(folder)
-        if folder.exists():
-            raise FileExistsError(f"{folder} exists: choose another folder or remove it first")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="partial-") as partial:
-            new = Path(partial, "new")
+        with new_folder(folder) as new:
             save_encoder(self.encoder, new / "encoder")
             self.names.to_csv(new / "names.tsv", sep="\t", index=False)
             np.save(new / "vectors.npy", self.vectors)
@@ -211,8 +250,7 @@ class Linker:
                 faiss.write_index(self.index, str(new / "index.faiss"))
             write_json(new / "manifest.json", {"model": fingerprint(self.encoder, ()), "index": self.kind,
                                                "names": len(self.names), "dimension": self.vectors.shape[1]})
-            os.replace(new, folder)
-        return folder
+        return Path(folder)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Linker":

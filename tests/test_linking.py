@@ -1,11 +1,14 @@
 """Exact search against brute force, the cache of vectors, and the Linker."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from sapbert_utils.__main__ import main
 from sapbert_utils.encoder import load_encoder, save_encoder
-from sapbert_utils.linking import Linker, encode_cached, fingerprint, search
+from sapbert_utils.linking import Linker, encode_cached, expand, fingerprint, search
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,26 @@ def test_a_csv_is_linked_in_parts_with_every_row_kept(linker, tmp_path):
         assert out.loc[out["id"] == "4", "cui"].tolist() == ["C2", "C1"] and out["term"][3] == long
 
 
+@pytest.mark.parametrize("mention, text, long", [
+    ("RLS", "Seen for restless legs syndrome (RLS) since May.", "restless legs syndrome"),
+    ("RLS", "Seen for RLS since May.", "RLS"), ("legs", "restless legs syndrome (RLS)", "legs"), ("RLS", "", "RLS"),
+    (" RLS ", "restless legs syndrome (RLS)", "restless legs syndrome"), ("RLS", "open ( bracket RLS", "RLS")])
+def test_an_abbreviation_becomes_what_its_text_says(mention, text, long):
+    handlers = logging.getLogger().handlers[:]
+    assert expand(mention, text) == long
+    assert logging.getLogger().handlers == handlers, "the package must not set up logging"
+
+
+def test_a_csv_is_linked_by_the_long_form_that_its_context_gives(linker, tmp_path):
+    rows = pd.DataFrame({"term": ["HA", "HA"], "text": ["A heart attack (HA) in May.", "HA in May."]})
+    rows.to_csv(tmp_path / "in.csv", index=False)
+    linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1, context="text")
+    out = pd.read_csv(tmp_path / "out.csv")
+    assert out["term"].tolist() == ["HA", "HA"] and out["score"][0] > 0.999 > out["score"][1] and out["cui"][0] == "C1"
+    with pytest.raises(ValueError, match="no column 'where'; its columns are: term, text"):
+        linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", context="where")
+
+
 @pytest.mark.parametrize("data, column, message", [
     (b"id,term\n1,x\n", "mention", "no column 'mention'; its columns are: id, term"),
     (b"term\nfi\xe8vre\n", "term", "not utf-8-sig .*cp1252"), (b"", "term", "is empty"), (b"term\n", "term", "no rows"),
@@ -163,3 +186,20 @@ def test_a_csv_of_another_encoding_is_read_when_it_is_named(linker, tmp_path):
     (tmp_path / "in.csv").write_bytes("term\nfièvre\n".encode("cp1252"))
     assert linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1, encoding="cp1252") == 1
     assert "fièvre" in (tmp_path / "out.csv").read_text(encoding="utf-8")
+
+
+def test_the_command_writes_beside_the_file_and_says_what_it_cannot_do(saved, tmp_path, capsys):
+    (tmp_path / "in.csv").write_text("term,text\nHA,A heart attack (HA) in May.\n")
+
+    def link(*more, file="in.csv"):
+        code = main(["link", str(tmp_path / file), "--linker", str(saved), "--k", "1", *more])
+        return code, *capsys.readouterr()
+
+    code, out, _ = link("--column", "term", "--context", "text", "--threshold", "0.9")
+    assert code == 0 and out.startswith("1 rows linked: ")
+    answer = pd.read_csv(tmp_path / "in.linked.csv").iloc[0]
+    assert (answer["cui"], answer["name"], answer["accepted"]) == ("C1", "heart attack", True)
+    for arguments, file, message in ((["--column", "no"], "in.csv", "no column 'no'"), ([], "none.csv", "none.csv"),
+                                     (["--linker", str(tmp_path / "x")], "in.csv", "run notebook 07")):
+        code, _, error = link(*arguments, file=file)
+        assert code == 2 and message in error and "Traceback" not in error
