@@ -64,6 +64,14 @@ def test_a_second_call_runs_nothing(chain):
     assert seconds < 20
 
 
+def test_a_second_run_of_the_maps_gives_the_same_coordinates(chain):
+    page = chain[0] / "smoke" / "figures" / "06_map.html"
+    first, written = page.read_bytes(), page.stat().st_mtime_ns
+    done, _ = runner(chain[0], "run", "06", "--profile", "smoke")
+    assert done.returncode == 0 and page.stat().st_mtime_ns > written, done.stdout + done.stderr
+    assert page.read_bytes() == first
+
+
 def test_each_notebook_alone_names_the_one_it_needs(tmp_path):
     done, _ = runner(tmp_path, "run", "04", "--profile", "smoke")
     assert done.returncode == 1 and "python -m sapbert_utils run 0" in done.stderr, done.stderr
