@@ -84,7 +84,7 @@ ANSWER = ["mention", "rank", "cui", "name", "score"]
 INDEXES = {  # FAISS factory strings, over unit vectors; recall of the ten nearest and memory: notebook 07
     "exact": "",  # no index: blocks of the vectors, as they lie in memory or on disk
     "hnsw": "HNSW32,Flat",  # a graph: near-exact, more memory than the vectors
-    "ivfpq": "IVF{lists},PQ{bytes}np",  # compressed: a sixteenth of the memory, and some recall
+    "ivfpq": "IVF{lists},PQ{bytes}np",  # compressed: a byte for six numbers, and less recall
 }
 
 
