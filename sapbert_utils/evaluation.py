@@ -1,18 +1,15 @@
 """acc@k, intervals and comparisons, and an encoder on a benchmark."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import torch
 from scipy.stats import binomtest
 
-from .batches import SIDES
 from .benchmarks import Benchmark
-from .encoder import Encoder, encode, encode_poolings
 from .linking import encode_cached, search
+from .model.encoder import Encoder, encode_poolings
 from .protocols import Predictions, predict, score
 
 
@@ -88,27 +85,3 @@ def predict_with(encoder: Encoder, benchmark: Benchmark, cache: Path | str = "",
 def evaluate(*arguments, **settings) -> dict[tuple[str, str], np.ndarray]:
     """The predictions of :func:`predict_with`, scored by upstream's protocol: first-hit ranks of every query."""
     return {key: score(found) for key, found in predict_with(*arguments, **settings).items()}
-
-
-def linking_accuracy(held_out: pd.DataFrame, others: pd.DataFrame, size: int = 5000) -> Callable[[Encoder], float]:
-    """A ``validate`` for ``training.train``: acc@1 (%) of linking, by cosine, one name of each held-out concept to
-    another one of it, among all names of these concepts and up to ``size`` of others."""
-    def names(data):
-        sides = [data[["cui", side]].set_axis(["cui", "name"], axis=1) for side in SIDES if side in data]
-        return pd.concat(sides).drop_duplicates()
-
-    known = names(held_out).groupby("cui")["name"].agg(list)
-    known = known[known.map(len) > 1]
-    if known.empty:
-        raise ValueError("no held-out concept has two names: hold out more")
-    queries, gold = [found[0] for found in known], list(known.index)
-    more = names(others)
-    dictionary = pd.concat([known.map(lambda found: found[1:]).explode().rename("name").reset_index(),
-                            more.sample(min(size, len(more)), random_state=0)])
-
-    def validate(encoder: Encoder) -> float:
-        q, d = (torch.nn.functional.normalize(torch.from_numpy(encode(encoder, list(x))), dim=1)
-                for x in (queries, dictionary["name"]))
-        return 100 * float((dictionary["cui"].to_numpy()[(q @ d.T).argmax(1).numpy()] == gold).mean())
-
-    return validate

@@ -1,5 +1,5 @@
 """Take an encoder and its dictionary elsewhere: sentence-transformers, ONNX, Parquet (a Hugging Face folder:
-:func:`sapbert_utils.encoder.save_encoder`)."""
+:func:`sapbert_utils.model.encoder.save_encoder`)."""
 
 import contextlib
 import copy
@@ -19,8 +19,8 @@ import torch
 from tokenizers import normalizers
 from transformers import PreTrainedTokenizerFast
 
-from .encoder import Encoder, _quiet, pool, token_chunks
 from .linking import new_folder
+from .model.encoder import Encoder, _quiet, pool, token_chunks
 
 BATCH = 256
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .encoder import Encoder, encode, encode_poolings, load_encoder, save_encoder
+from .model.encoder import Encoder, encode, encode_poolings, load_encoder, save_encoder
 from .results import write_json
 
 SIMILARITIES = ("dot", "cosine", "euclidean")

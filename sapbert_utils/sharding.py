@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from accelerate import Accelerator
 
-from .encoder import Encoder, encode, load_encoder
 from .linking import Linker, fingerprint, make_index
+from .model.encoder import Encoder, encode, load_encoder
 from .results import write_json
 
 

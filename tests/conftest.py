@@ -1,12 +1,16 @@
 """Shared by the tests: a clean environment, and a tiny course of three notebooks."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from sapbert_utils.__main__ import main
+from sapbert_utils.profiles import REPOSITORY
 
 PARAMETERS = '''profile: str = ""  # smoke, demo, full or paper
 seed: int = 33  # of everything random'''
@@ -76,3 +80,17 @@ class TinyCourse:
 @pytest.fixture
 def course(tmp_path, capsys):
     return TinyCourse(tmp_path, capsys)
+
+
+@pytest.fixture
+def launch():
+    """Start ``count`` processes of a program by ``accelerate launch``, on the CPU; their output goes to a log."""
+    def start(tmp_path, count, *arguments):
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "ACCELERATE_USE_CPU": "true"}
+        kind = "--cpu" if count == 1 else "--multi_gpu"  # --cpu starts one process, whatever is asked for
+        options = ["-m", "accelerate.commands.launch", kind, "--num_processes", str(count), "--num_machines", "1",
+                   "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+        with open(tmp_path / "log", "w") as log:
+            return subprocess.Popen([sys.executable, *options, *arguments], env=environment, stdout=log, stderr=log)
+
+    return start

@@ -6,7 +6,6 @@ from scipy.stats import permutation_test
 
 from sapbert_utils.baselines import exact_match, fuzzy, hybrid, tfidf
 from sapbert_utils.benchmarks import Benchmark, hpo_layperson
-from sapbert_utils.encoder import encode, load_encoder
 from sapbert_utils.evaluation import (
     accuracy_at_k,
     bootstrap_interval,
@@ -15,6 +14,7 @@ from sapbert_utils.evaluation import (
     mean_reciprocal_rank,
     paired_comparison,
 )
+from sapbert_utils.model.encoder import encode, load_encoder
 from sapbert_utils.protocols import predict, score
 
 NAMES = ("heart attack", "myocardial infarction", "fever", "high fever", "ache of the head")

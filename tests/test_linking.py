@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from sapbert_utils.__main__ import main
-from sapbert_utils.encoder import load_encoder, save_encoder
 from sapbert_utils.linking import Linker, encode_cached, expand, fingerprint, search
+from sapbert_utils.model.encoder import load_encoder, save_encoder
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_training import launch
 
-from sapbert_utils.encoder import encode, load_encoder
 from sapbert_utils.linking import Linker, search
+from sapbert_utils.model.encoder import encode, load_encoder
 from sapbert_utils.sharding import encode_shards, linker_of_shards, open_shards, shard_index
 
 NAMES = [f"type {i} disease of organ {i % 7}" for i in range(250)]
@@ -60,7 +59,7 @@ def test_faiss_searches_the_shards_as_one(encoder, tmp_path):
     assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found.tolist(), exact.tolist())]) >= 0.98
 
 
-def test_two_processes_write_a_linker_like_that_of_one(encoder, tmp_path):
+def test_two_processes_write_a_linker_like_that_of_one(launch, encoder, tmp_path):
     names = pd.DataFrame({"cui": [f"C{i}" for i in range(250)], "name": NAMES})
     names.to_csv(tmp_path / "names.tsv", sep="\t", index=False)
     run = launch(tmp_path, 2, "-m", "sapbert_utils.sharding", "--model", "minilm", "--names",

@@ -1,5 +1,6 @@
 """Batches for training: which names stand in a step, under which labels, and which of them are false negatives."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,39 +10,63 @@ import torch
 SIDES = ("name1", "name2", "name")  # the columns of names: two of pairs, or one
 
 
-def batches(data: pd.DataFrame, batch_size: int, seed: int, sampling: str = "pairs", names_per_concept: int = 2,
-            start: int = 0) -> Iterator[tuple[list[str], torch.Tensor]]:
-    """Endless batches of (names, (names,) concept labels), from number ``start`` on.
+class Batches:
+    """Which names stand in which step, under which labels: a function of data, settings and seed alone.
 
     Of pairs (columns cui, name1, name2): ``batch_size`` of them, all first sides, then all second sides. An epoch of
     ``sampling="pairs"`` shuffles all pairs, as upstream does, so that a concept counts by its number of pairs; one of
     ``"concepts"`` draws one pair of every concept. Of names (columns cui, name): ``names_per_concept`` names, or all
     if it has fewer, of each of so many concepts that it makes 2 ``batch_size`` names; concepts with one name are left
-    out. What does not fill a batch is dropped. Epoch and seed alone fix the draw. Raises ``ValueError`` when an epoch
-    does not fill one batch.
+    out. What does not fill a batch is dropped. Raises ``ValueError`` when an epoch does not fill one batch.
     """
-    label, units, size = _units(data, batch_size, sampling, names_per_concept)
-    sides = [data[side].to_numpy(dtype=object) for side in SIDES if side in data]
-    per_epoch = steps_per_epoch(data, batch_size, sampling, names_per_concept)
-    by_label = np.argsort(label, kind="stable")
-    first, count = np.unique(label[by_label], return_index=True, return_counts=True)[1:]
-    for epoch in range(start // per_epoch, 1 << 62):
-        draw = np.random.default_rng([seed, epoch])
-        if sampling == "pairs" and len(sides) == 2:
-            groups = draw.permutation(units)[:, None]
-        elif len(sides) == 2:
-            groups = draw.permutation(by_label[first + draw.integers(count)])[:, None]
-        else:
-            shuffled = draw.permutation(len(label))
-            shuffled = shuffled[np.argsort(label[shuffled], kind="stable")]
-            groups = [shuffled[first[c] : first[c] + min(count[c], names_per_concept)] for c in draw.permutation(units)]
-        for step in range(max(0, start - epoch * per_epoch), per_epoch):
-            rows = np.concatenate(groups[step * size : (step + 1) * size])
-            yield [name for side in sides for name in side[rows]], torch.tensor(np.tile(label[rows], len(sides)))
+
+    def __init__(self, data: pd.DataFrame, batch_size: int, seed: int, sampling: str = "pairs",
+                 names_per_concept: int = 2):
+        self.label, units, size = _units(data, batch_size, sampling, names_per_concept)
+        self.units, self.size, self.per_epoch = units, size, len(units) // size
+        self.seed, self.sampling, self.names_per_concept = seed, sampling, names_per_concept
+        sides = [data[side].to_numpy(dtype=object) for side in SIDES if side in data]
+        numbers, self.names = pd.factorize(np.concatenate(sides))  # every distinct name has a number
+        self.numbers = numbers.reshape(len(sides), -1)  # (sides, rows)
+
+    def __call__(self, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Endless batches of (numbers of names, their labels), from batch number ``start`` on."""
+        for epoch in itertools.count(start // self.per_epoch):
+            rows, end = self._epoch(epoch)
+            for step in range(max(0, start - epoch * self.per_epoch), self.per_epoch):
+                first = end[step * self.size - 1] if step else 0
+                chosen = rows[first : end[(step + 1) * self.size - 1]]
+                yield self.numbers[:, chosen].ravel(), np.tile(self.label[chosen], len(self.numbers))
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of an epoch in their order, and where each of its groups ends: a pair, or a concept's names."""
+        draw = np.random.default_rng([self.seed, epoch])
+        if self.sampling == "pairs" and len(self.numbers) == 2:
+            rows = draw.permutation(self.units)
+            return rows, np.arange(1, len(rows) + 1)
+        by_label = np.argsort(self.label, kind="stable")
+        first, count = np.unique(self.label[by_label], return_index=True, return_counts=True)[1:]
+        if len(self.numbers) == 2:
+            rows = draw.permutation(by_label[first + draw.integers(count)])
+            return rows, np.arange(1, len(rows) + 1)
+        shuffled = draw.permutation(len(self.label))
+        shuffled = shuffled[np.argsort(self.label[shuffled], kind="stable")]  # concept by concept, in random order
+        concepts = draw.permutation(self.units)
+        sizes = np.minimum(count[concepts], self.names_per_concept)
+        end = np.cumsum(sizes)
+        return shuffled[np.repeat(first[concepts] - (end - sizes), sizes) + np.arange(end[-1])], end
+
+
+def batches(data: pd.DataFrame, batch_size: int, seed: int, sampling: str = "pairs", names_per_concept: int = 2,
+            start: int = 0) -> Iterator[tuple[list[str], torch.Tensor]]:
+    """Endless :class:`Batches` as (names, (names,) concept labels), from number ``start`` on."""
+    drawn = Batches(data, batch_size, seed, sampling, names_per_concept)
+    for numbers, labels in drawn(start):
+        yield drawn.names[numbers].tolist(), torch.from_numpy(labels)
 
 
 def steps_per_epoch(data: pd.DataFrame, batch_size: int, sampling: str = "pairs", names_per_concept: int = 2) -> int:
-    """Batches of an epoch of :func:`batches`."""
+    """Batches of an epoch of :class:`Batches`."""
     _, units, size = _units(data, batch_size, sampling, names_per_concept)
     return len(units) // size
 
@@ -65,7 +90,7 @@ def _units(data: pd.DataFrame, batch_size: int, sampling: str,
 
 
 def labels_of_ambiguous(data: pd.DataFrame) -> dict[str, list[int]]:
-    """Names that stand under several concepts of ``data``, with the labels that :func:`batches` gives these."""
+    """Names that stand under several concepts of ``data``, with the labels that :class:`Batches` gives these."""
     sides = [side for side in SIDES if side in data]
     found = pd.DataFrame({"name": pd.concat([data[side] for side in sides]).to_numpy(),
                           "label": np.tile(pd.factorize(data["cui"])[0], len(sides))}).drop_duplicates()

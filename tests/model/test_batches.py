@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from sapbert_utils.batches import batches, false_negatives, hold_out_concepts, labels_of_ambiguous, steps_per_epoch
+from sapbert_utils.model.batches import (
+    batches,
+    false_negatives,
+    hold_out_concepts,
+    labels_of_ambiguous,
+    steps_per_epoch,
+)
 
 PAIRS = pd.DataFrame([(f"C{i // 2:07}", f"disease of type {i} of the {o}", f"{o} disorder {i}")
                       for i in range(24) for o in ("heart", "lung")], columns=["cui", "name1", "name2"])

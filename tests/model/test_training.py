@@ -2,9 +2,7 @@
 
 import copy
 import json
-import os
 import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -13,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
-from sapbert_utils.batches import batches, labels_of_ambiguous
-from sapbert_utils.encoder import encode, freeze, load_encoder
-from sapbert_utils.evaluation import linking_accuracy
-from sapbert_utils.losses import get_loss, mine_all, multi_similarity_loss
-from sapbert_utils.profiles import REPOSITORY
-from sapbert_utils.recipes import RECIPES, get_recipe
-from sapbert_utils.training import learning_rate_factor, main, train, train_step
+from sapbert_utils.model.batches import batches, labels_of_ambiguous
+from sapbert_utils.model.encoder import encode, freeze, load_encoder
+from sapbert_utils.model.losses import get_loss, mine_all, multi_similarity_loss
+from sapbert_utils.model.recipes import RECIPES, get_recipe
+from sapbert_utils.model.step import train_step
+from sapbert_utils.model.training import learning_rate_factor, main, train
+from sapbert_utils.model.validation import linking_accuracy
 
 PAIRS = pd.DataFrame([(f"C{i // 2:07}", f"disease of type {i} of the {o}", f"{o} disorder {i}")
                       for i in range(24) for o in ("heart", "lung")], columns=["cui", "name1", "name2"])
@@ -262,27 +260,18 @@ def test_the_command_trains_a_folder_that_plain_transformers_loads(tmp_path):
     assert torch.allclose(vector, torch.from_numpy(ours), atol=1e-5)
 
 
-def launch(tmp_path, count, *arguments):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "ACCELERATE_USE_CPU": "true"}
-    kind = "--cpu" if count == 1 else "--multi_gpu"  # --cpu starts one process, whatever is asked for
-    options = ["-m", "accelerate.commands.launch", kind, "--num_processes", str(count), "--num_machines", "1",
-               "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    with open(tmp_path / "log", "w") as log:
-        return subprocess.Popen([sys.executable, *options, *arguments], env=environment, stdout=log, stderr=log)
-
-
-def processes(tmp_path, count, *more):
-    return launch(tmp_path, count, "-m", "sapbert_utils.training", *command(tmp_path, *more))
+def processes(launch, tmp_path, count, *more):
+    return launch(tmp_path, count, "-m", "sapbert_utils.model.training", *command(tmp_path, *more))
 
 
 GRADIENT = """
 import sys, torch
 from accelerate import Accelerator
-from sapbert_utils.batches import batches
-from sapbert_utils.encoder import load_encoder
-from sapbert_utils.losses import get_loss
+from sapbert_utils.model.batches import batches
+from sapbert_utils.model.encoder import load_encoder
+from sapbert_utils.model.losses import get_loss
 from sapbert_utils.pairs import read_pairs
-from sapbert_utils.training import train_step
+from sapbert_utils.model.step import train_step
 
 accelerator, encoder = Accelerator(), load_encoder("minilm", 1, pooling="mean")
 assert accelerator.num_processes == int(sys.argv[3])
@@ -294,7 +283,7 @@ accelerator.end_training()
 """
 
 
-def test_two_processes_have_the_gradient_of_one(tmp_path):
+def test_two_processes_have_the_gradient_of_one(launch, tmp_path):
     (tmp_path / "gradient.py").write_text(GRADIENT)
     file, found = command(tmp_path)[1], {}
     for count in (1, 2):
@@ -307,12 +296,12 @@ def test_two_processes_have_the_gradient_of_one(tmp_path):
     assert difference.norm() < 1e-5 * found[1]["gradient"].norm()
 
 
-def test_two_processes_train_the_model_of_one(tmp_path, loaded):
+def test_two_processes_train_the_model_of_one(launch, tmp_path, loaded):
     loaded.model.save_pretrained(tmp_path / "base")
     loaded.tokenizer.save_pretrained(tmp_path / "base")
     for count in (1, 2):
-        run = processes(tmp_path, count, "--model", str(tmp_path / "base"), "--output", str(tmp_path / f"of-{count}"),
-                        "--steps", "20", "--pooling", "mean", "--dropout", "0")
+        run = processes(launch, tmp_path, count, "--model", str(tmp_path / "base"), "--output",
+                        str(tmp_path / f"of-{count}"), "--steps", "20", "--pooling", "mean", "--dropout", "0")
         assert run.wait(timeout=300) == 0, (tmp_path / "log").read_text()[-3000:]
     one, two, base = (load_file(tmp_path / name / "model.safetensors") for name in ("of-1", "of-2", "base"))
 
@@ -323,16 +312,16 @@ def test_two_processes_train_the_model_of_one(tmp_path, loaded):
     assert difference < 1e-4 * length(one.values()) and difference < 0.05 * length([one[k] - base[k] for k in one])
 
 
-def test_a_killed_process_resumes_to_the_weights_of_an_undisturbed_one(tmp_path):
+def test_a_killed_process_resumes_to_the_weights_of_an_undisturbed_one(launch, tmp_path):
     options = ("--steps", "60", "--checkpoint-every", "5", "--pooling", "mean")
-    assert processes(tmp_path, 1, "--output", str(tmp_path / "whole"), *options).wait() == 0
-    run = processes(tmp_path, 1, "--output", str(tmp_path / "killed"), *options)
+    assert processes(launch, tmp_path, 1, "--output", str(tmp_path / "whole"), *options).wait() == 0
+    run = processes(launch, tmp_path, 1, "--output", str(tmp_path / "killed"), *options)
     history = tmp_path / "killed.training" / "history.jsonl"
     while run.poll() is None and not (history.exists() and history.read_text().count("\n") > 12):
         time.sleep(0.02)
     subprocess.run(["pkill", "-KILL", "-f", str(tmp_path / "killed")], check=False)
     run.wait()
     assert run.returncode != 0 and not (tmp_path / "killed").exists()
-    assert processes(tmp_path, 1, "--output", str(tmp_path / "killed"), *options, "--resume").wait() == 0
+    assert processes(launch, tmp_path, 1, "--output", str(tmp_path / "killed"), *options, "--resume").wait() == 0
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)

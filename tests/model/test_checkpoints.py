@@ -5,8 +5,8 @@ import errno
 import pytest
 import torch
 
-from sapbert_utils import checkpoints
-from sapbert_utils.checkpoints import load_checkpoint, save_checkpoint
+from sapbert_utils.model import checkpoints
+from sapbert_utils.model.checkpoints import load_checkpoint, save_checkpoint
 
 WEIGHTS = {"w": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2).half()}
 STATE = {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}}, "random": [[torch.get_rng_state()]]}

@@ -26,7 +26,8 @@ class Recipe:
     sampling: str = "pairs"  # or concepts: every concept once an epoch, however many pairs it has
     names_per_concept: int = 2  # in a batch, for data of names rather than pairs
     mask_ambiguous: bool = False  # push no two names apart of which one stands under the other's concept too
-    precision: str = "fp32"  # bf16, or fp16 with a loss scaler (the released models: fp16)
+    precision: str = "auto"  # fp32, bf16, or fp16 with a loss scaler; auto: bf16 where the device has it
+    deterministic: bool = False  # on a GPU the same seed gives the same weights; slower (a CPU always does)
     cache_gradients: bool = False  # encode twice and keep no activations: any batch fits, by a quarter more time
     dropout: float = 0.1  # of hidden states and attention, as the papers' base models have it
     freeze_word_embeddings: bool = False

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from .results import sha256, write_json
+from ..results import sha256, write_json
 
 NAME = "step-{:08d}"
 MARK = "checkpoint.json"  # what the folder holds, with the sha256 of each file; written last

@@ -1,6 +1,7 @@
 """Losses on mined pairs: multi-similarity with the "all" miner in its exact O(N²) form; others by a library."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,9 @@ LOSSES: dict[str, Callable] = {
     "nca": losses.NCALoss,
     "cosine": lambda: losses.ContrastiveLoss(pos_margin=1, neg_margin=0, distance=distances.CosineSimilarity()),
 }
-BLOCK = 512  # anchors whose rows of the N × N matrices are held at a time
-LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, float]]
+BLOCK = {"cpu": 512}  # anchors whose rows of the N × N matrices are held at a time; elsewhere:
+LARGE_BLOCK = 4096
+LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
 
 
 def get_loss(loss: str = "ms", miner: str = "all", margin: float = 0.2) -> LossFunction:
@@ -34,8 +36,7 @@ def get_loss(loss: str = "ms", miner: str = "all", margin: float = 0.2) -> LossF
         raise ValueError(f"unknown loss {loss!r} or miner {miner!r}; choose one of: {', '.join(LOSSES)}; "
                          f"and one of: {', '.join(MINERS)}")
     if loss == "ms" and miner in ("all", "none"):
-        wide = margin if miner == "all" else torch.inf
-        return lambda embeddings, labels, ignore=None: mined_multi_similarity(embeddings, labels, wide, ignore)
+        return partial(mined_multi_similarity, margin=margin if miner == "all" else torch.inf)
     return _library(LOSSES[loss](), loss, None if miner == "none" else miners.TripletMarginMiner(margin, miner))
 
 
@@ -54,23 +55,30 @@ def _library(function, loss: str, miner) -> LossFunction:
     return mined
 
 
-def _share(kept: torch.Tensor, labels: torch.Tensor) -> float:
-    return float(kept / max(1, int((labels[:, None] == labels[None, :]).sum()) - len(labels)))
+def never_waits(loss: LossFunction) -> bool:
+    """Whether the loss is computed without the CPU waiting for a result of the GPU."""
+    return getattr(loss, "func", None) is mined_multi_similarity
 
 
-def mined_multi_similarity(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.2,
-                           ignore: torch.Tensor | None = None, block: int = BLOCK) -> tuple[torch.Tensor, float]:
+def _share(kept: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Positive pairs that were kept, as a share of all; a scalar on the device of ``labels``."""
+    return kept / ((labels[:, None] == labels[None, :]).sum() - len(labels)).clamp(min=1)
+
+
+def mined_multi_similarity(embeddings: torch.Tensor, labels: torch.Tensor, ignore: torch.Tensor | None = None,
+                           margin: float = 0.2, block: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """:func:`multi_similarity_loss` on the pairs of :func:`mine_all`, and the share of positives kept, in O(block · n)
     memory: every anchor has its own terms, so blocks of anchors are summed, each computed again for its gradient."""
     def of(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         positive, negative = mine_all(embeddings, labels, margin, ignore, rows)
         return multi_similarity_loss(embeddings, positive, negative, rows=rows) * len(positive), positive.sum()
 
-    n = len(labels)
+    n, block = len(labels), block or BLOCK.get(embeddings.device.type, LARGE_BLOCK)
     if n <= block:
         total, kept = of(slice(0, n))
     else:
-        parts = [checkpoint(of, slice(i, min(i + block, n)), use_reentrant=False) for i in range(0, n, block)]
+        parts = [checkpoint(of, slice(i, min(i + block, n)), use_reentrant=False, preserve_rng_state=False)
+                 for i in range(0, n, block)]
         total, kept = (sum(column) for column in zip(*parts, strict=True))
     return total / n, _share(kept, labels)
 

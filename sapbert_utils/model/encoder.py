@@ -4,9 +4,9 @@ import copy
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,16 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from . import open_data
-from .results import write_json
+from .. import open_data
+from ..results import write_json
+from .tokens import Chunk, Tokens, ahead, packed_chunks, padded_chunks, tokenize
 
+# What torch's deterministic algorithms need of cuBLAS; it is read once, when a GPU is used for the first time.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 POOLINGS = ("cls", "mean", "mean_all_tok")
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+BERT_LIKE = ("bert", "roberta", "xlm-roberta")  # whose layers are built alike
+WINDOW = 1 << 15  # names that are tokenised and encoded at a time
 SETTINGS = "sapbert.json"
 
 
@@ -44,6 +50,12 @@ class Encoder:
     max_length: int = 25  # tokens, special ones included; upstream's value
     prefix: str = ""  # put before every name, as E5 was trained ("query: ")
     lower: bool = False  # lower-case names first
+    twin: "Twin | None" = field(default=None, repr=False, compare=False)  # kept between calls of encode
+
+    @property
+    def base(self) -> torch.nn.Module:
+        """The model below its adapters, if it has any."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +123,7 @@ def _locate(name: str) -> tuple[str, dict]:
     if name == "e5-multilingual":
         target = models / "e5-multilingual"
         if not target.exists():
-            from .open_data.e5 import convert_e5
+            from ..open_data.e5 import convert_e5
 
             convert_e5(target)
         return str(target), {"prefix": "query: "}
@@ -121,7 +133,7 @@ def _locate(name: str) -> tuple[str, dict]:
 def _without_pooler(folder: str) -> dict:
     """BERT's pooler (a layer behind [CLS] for next-sentence prediction) is no part of SapBERT."""
     kind = AutoConfig.from_pretrained(folder).model_type
-    return {"add_pooling_layer": False} if kind in ("bert", "roberta", "xlm-roberta") else {}
+    return {"add_pooling_layer": False} if kind in BERT_LIKE else {}
 
 
 def save_encoder(encoder: Encoder, folder: Path | str, card: str = "") -> Path:
@@ -177,88 +189,168 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
-def length_sorted_chunks(token_ids: list[list[int]], budget: int) -> list[list[int]]:
-    """Indices in order of length, cut into chunks of at most ``budget`` tokens once padded to their longest."""
-    chunks, chunk = [], []
-    for i in sorted(range(len(token_ids)), key=lambda i: len(token_ids[i])):
-        if chunk and (len(chunk) + 1) * len(token_ids[i]) > budget:
-            chunks.append(chunk)
-            chunk = []
-        chunk.append(i)
-    return [*chunks, chunk] if chunk else chunks
+def make_chunks(encoder: Encoder, tokens: Tokens, budget: int, poolings: Sequence[str] = (),
+                packed: bool | None = None) -> list[Chunk]:
+    """Chunks of at most ``budget`` tokens, laid out as suits the encoder's device, pooling and model.
 
-
-def token_chunks(encoder: Encoder, names: Sequence[str], budget: int,
-                 width: int | None = None) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
-    """Names in chunks of like length: (their indices, (b, t) token ids, (b, t) mask), on the encoder's device.
-
-    Each chunk holds at most ``budget`` tokens and is padded to its longest name only, which saves the computation that
-    padding every name to ``max_length`` spends on pads. ``width`` pads all to one width; pooling ``mean_all_tok``
-    means over pads too, so it is always padded to ``max_length``.
+    Packed rows on CUDA, padded ones elsewhere, unless ``packed`` says which. Pooling ``mean_all_tok`` means over pads
+    too, so it is always padded to ``max_length``; so are models whose attention is not known to take packed rows.
     """
-    width = encoder.max_length if encoder.pooling == "mean_all_tok" else width
-    token_ids = encoder.tokenizer(encoder.prepare(names), truncation=True, max_length=encoder.max_length)["input_ids"]
-    for chunk in length_sorted_chunks([[0] * width] * len(token_ids) if width else token_ids, budget):
-        ids = torch.full((len(chunk), width or len(token_ids[chunk[-1]])), encoder.tokenizer.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for row, i in enumerate(chunk):
-            ids[row, : len(token_ids[i])] = torch.tensor(token_ids[i])
-            mask[row, : len(token_ids[i])] = 1
-        yield chunk, ids.to(encoder.device), mask.to(encoder.device)
+    pad, cpu = encoder.tokenizer.pad_token_id, encoder.device.type == "cpu"
+    if "mean_all_tok" in (poolings or [encoder.pooling]):
+        return padded_chunks(tokens, budget, pad, encoder.max_length)
+    if encoder.base.config.model_type in BERT_LIKE and (encoder.device.type == "cuda" if packed is None else packed):
+        return packed_chunks(tokens, budget, pad, -(-encoder.max_length // 8) * 8)
+    return padded_chunks(tokens, budget, pad, multiple=1 if cpu else 8)
 
 
-def forward_chunk(encoder: Encoder, ids: torch.Tensor, mask: torch.Tensor, pooling: str | None = None) -> torch.Tensor:
-    """(b, t) token ids and mask -> (b, d) vectors, with gradient where that is enabled.
+def _inputs(encoder: Encoder, chunk: Chunk) -> dict[str, torch.Tensor]:
+    """What the model is given for a chunk."""
+    if chunk.segment is None:
+        return {"input_ids": chunk.ids, "attention_mask": chunk.mask}
+    config, segment = encoder.base.config, chunk.segment
+    # a token sees the tokens of its own name; filler sees filler, so that no row of the softmax is empty
+    other = segment[:, None, :, None] != segment[:, None, None, :]
+    mask = torch.zeros(other.shape, dtype=encoder.base.dtype, device=segment.device).masked_fill_(other, -torch.inf)
+    # RoBERTa counts positions from behind the id of its pad
+    first = 0 if config.model_type == "bert" else config.pad_token_id + 1
+    return {"input_ids": chunk.ids, "position_ids": chunk.position + first, "attention_mask": mask}
+
+
+def _by_name(states: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+    """(b, t, d) states of a chunk's rows -> (n, w, d), one name a row."""
+    if chunk.where is None:
+        return states
+    return states.flatten(0, 1).index_select(0, chunk.where.flatten()).unflatten(0, chunk.where.shape)
+
+
+def forward_chunk(encoder: Encoder, chunk: Chunk, pooling: str | None = None) -> torch.Tensor:
+    """The (n, d) vectors of a chunk's n names, with gradient where that is enabled.
 
     Of the last layer, ``cls`` needs the first position alone: the others are computed as keys and values only.
     """
-    pooling, model = pooling or encoder.pooling, getattr(encoder.model, "get_base_model", lambda: encoder.model)()
-    if pooling != "cls" or model.config.model_type not in ("bert", "roberta", "xlm-roberta"):
-        return pool(encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, pooling)
+    pooling, model = pooling or encoder.pooling, encoder.base
+    if pooling != "cls" or model.config.model_type not in BERT_LIKE:
+        hidden = encoder.model(**_inputs(encoder, chunk)).last_hidden_state
+        return pool(_by_name(hidden, chunk), chunk.mask, pooling)
     layers = model.encoder.layer
-    try:
+    try:  # (1) all layers but the last
         model.encoder.layer = layers[:-1]
-        hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        hidden = encoder.model(**_inputs(encoder, chunk)).last_hidden_state
     finally:
         model.encoder.layer = layers
     last, attention = layers[-1], layers[-1].attention.self
 
-    def heads(x: torch.Tensor) -> torch.Tensor:
+    def heads(x: torch.Tensor) -> torch.Tensor:  # (n, w, d) -> (n, heads, w, d / heads)
         return x.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
 
+    # (2) the first token of each name asks all tokens of its name
+    first = hidden[:, :1] if chunk.where is None else hidden.flatten(0, 1).index_select(0, chunk.where[:, 0])[:, None]
     context = F.scaled_dot_product_attention(
-        heads(attention.query(hidden[:, :1])), heads(attention.key(hidden)), heads(attention.value(hidden)),
-        mask[:, None, None].bool(), attention.dropout.p if attention.training else 0.0)
-    first = last.attention.output(context.transpose(1, 2).flatten(2), hidden[:, :1])
-    return last.feed_forward_chunk(first)[:, 0]
+        heads(attention.query(first)), heads(_by_name(attention.key(hidden), chunk)),
+        heads(_by_name(attention.value(hidden), chunk)), chunk.mask[:, None, None].bool(),
+        attention.dropout.p if attention.training else 0.0)
+    # (3) the rest of the last layer, for that token
+    return last.feed_forward_chunk(last.attention.output(context.transpose(1, 2).flatten(2), first))[:, 0]
 
 
-@torch.inference_mode()
-def encode(encoder: Encoder, names: Sequence[str], pooling: str | None = None, budget: int = 4096,
-           progress: str = "") -> np.ndarray:
-    """Vectors of ``names``: (n, d) float32, not normalised, in the order given. ``budget`` is tokens a chunk."""
+def encode(encoder: Encoder, names: Sequence[str], pooling: str | None = None, budget: int | None = None,
+           progress: str = "", precision: str = "auto") -> np.ndarray:
+    """Vectors of ``names``: (n, d) float32, not normalised, in the order given. ``budget`` is tokens a chunk.
+
+    ``precision``: of the computation, fp32, fp16 or bf16; ``auto`` is fp16 on a GPU, fp32 on a CPU.
+    """
     pooling = pooling or encoder.pooling
-    return encode_poolings(encoder, names, [pooling], budget, progress)[pooling]
+    return encode_poolings(encoder, names, [pooling], budget, progress, precision)[pooling]
 
 
 @torch.inference_mode()
-def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[str], budget: int = 4096,
-                    progress: str = "") -> dict[str, np.ndarray]:
-    """As :func:`encode`, several poolings from one forward pass: pooling -> (n, d) float32."""
+def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[str], budget: int | None = None,
+                    progress: str = "", precision: str = "auto") -> dict[str, np.ndarray]:
+    """As :func:`encode`, several poolings from one forward pass: pooling -> (n, d) float32.
+
+    The names stream through in windows, tokenised ahead by a background thread: beside the vectors, memory holds the
+    token ids of a few windows, however many names there are.
+    """
     encoder.model.eval()
-    out = {p: np.empty((len(names), encoder.model.config.hidden_size), np.float32) for p in poolings}
-    width = encoder.max_length if "mean_all_tok" in poolings else None
+    cpu, width = encoder.device.type == "cpu", encoder.base.config.hidden_size
+    budget = budget or ((1024 if len(names) < 8192 else 4096) if cpu else 1 << 16)
+    worker = in_precision(encoder, ("fp32" if cpu else "fp16") if precision == "auto" else precision)
+    out = {p: np.empty((len(names), width), np.float32) for p in poolings}
+
+    def window(start: int) -> tuple[int, list[Chunk]]:
+        part = encoder.prepare(names[start : start + WINDOW])
+        chunks = make_chunks(encoder, tokenize(encoder.tokenizer, part, encoder.max_length), budget, poolings)
+        return start, chunks if cpu else [chunk.pinned() for chunk in chunks]
+
     with tqdm(total=len(names), desc=progress, unit="name", disable=not progress) as bar:
-        for chunk, ids, mask in token_chunks(encoder, names, budget, width):
-            if len(poolings) == 1:  # [CLS] alone costs less
-                pooled = [forward_chunk(encoder, ids, mask, poolings[0])]
-            else:
-                hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
-                pooled = [pool(hidden, mask, p) for p in poolings]
-            for pooling, vectors in zip(poolings, pooled, strict=True):
-                out[pooling][chunk] = vectors.float().cpu().numpy()
-            bar.update(len(chunk))
+        for start, chunks in ahead(map(window, range(0, len(names), WINDOW)), depth=2):
+            found = {p: [] for p in poolings}
+            for chunk in chunks:
+                for pooling, vectors in _pooled(worker, chunk.to(encoder.device), poolings).items():
+                    found[pooling].append(vectors.float())
+                bar.update(len(chunk.names))
+            rows = start + torch.cat([chunk.names for chunk in chunks]).numpy()
+            for pooling, vectors in found.items():
+                out[pooling][rows] = torch.cat(vectors).cpu().numpy()
     return out
+
+
+def _pooled(encoder: Encoder, chunk: Chunk, poolings: Sequence[str]) -> dict[str, torch.Tensor]:
+    if len(poolings) == 1:  # [CLS] alone costs less
+        return {poolings[0]: forward_chunk(encoder, chunk, poolings[0])}
+    hidden = _by_name(encoder.model(**_inputs(encoder, chunk)).last_hidden_state, chunk)
+    return {p: pool(hidden, chunk.mask, p) for p in poolings}
+
+
+class Twin:
+    """A copy of a model in half precision that follows its weights: each is cast once, not at each use."""
+
+    def __init__(self, model: torch.nn.Module, dtype: torch.dtype):
+        self.of, self.dtype = model, dtype
+        self.model = copy.deepcopy(model).to(dtype)
+        self.pairs = list(zip(model.parameters(), self.model.parameters(), strict=True))
+
+    @torch.no_grad()
+    def refresh(self, trained_only: bool = False) -> None:
+        """Copy the weights over, or those alone that training changes."""
+        pairs = [(w, half) for w, half in self.pairs if w.requires_grad or not trained_only]
+        torch._foreach_copy_([half for _, half in pairs], [w for w, _ in pairs])
+
+
+def in_precision(encoder: Encoder, precision: str) -> Encoder:
+    """The encoder itself for ``fp32``, else one with a half-precision copy of its weights as they are now."""
+    dtype = DTYPES[check_precision(precision)]
+    if dtype is None:
+        return encoder
+    if encoder.twin is None or encoder.twin.of is not encoder.model or encoder.twin.dtype != dtype:
+        with torch.inference_mode(False):  # weights made inside it could never be trained
+            encoder.twin = Twin(encoder.model, dtype)
+    with torch.inference_mode(False):
+        encoder.twin.refresh()
+    encoder.twin.model.train(encoder.model.training)
+    return replace(encoder, model=encoder.twin.model, twin=None)
+
+
+def check_precision(precision: str) -> str:
+    if precision not in DTYPES:
+        raise ValueError(f"unknown precision {precision!r}; choose one of: auto, {', '.join(DTYPES)}")
+    return precision
+
+
+def training_precision(precision: str, device: torch.device) -> str:
+    """The precision that ``auto`` stands for on ``device``; any other as it is, if it is known (else ``ValueError``).
+
+    On a GPU bf16, or fp16 where the card has no bf16. On a CPU bf16 if it has instructions for it (AVX512-BF16, AMX),
+    which multiply twice as fast; without them bf16 is slower, and fp32 it is.
+    """
+    if precision != "auto":
+        return check_precision(precision)
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return "bf16"
+    return "fp32"
 
 
 def freeze(model: torch.nn.Module, layers: int = 0, words: bool = False) -> None:

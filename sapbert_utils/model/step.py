@@ -1,0 +1,278 @@
+"""The gradient of one batch: chunks through the encoder, the loss over all vectors, and back; on any device."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+import torch.distributed
+from accelerate import Accelerator
+
+from .encoder import DTYPES, Encoder, Twin, check_precision, forward_chunk, make_chunks
+from .losses import LossFunction, never_waits
+from .tokens import Chunk, Tokens, tokenize
+
+BUDGET = {"cpu": 768}  # tokens of a chunk: what stays in a core's caches; elsewhere:
+LARGE_BUDGET = 1 << 16
+BUCKET = 1 << 25  # numbers that travel between processes at a time
+
+
+class Step:
+    """Computes the gradient of a batch into the weights' ``grad``; holds what stays the same from step to step.
+
+    One forward pass over the names in chunks, then the loss over the vectors of all processes: each encodes its share
+    of the names, and the sum over processes is the gradient of the whole batch. In half precision the forward and
+    backward pass run on a copy of the weights that is cast once a step; weights and gradients stay in fp32.
+
+    Args:
+        encoder: what is trained; its ``model`` keeps its weights' places in memory from step to step.
+        loss: as :func:`sapbert_utils.model.losses.get_loss` returns it.
+        precision: fp32, bf16 or fp16 (with a ``scaler``).
+        cached: keep no activations but encode every chunk again, with the same dropout, for its part of the gradient
+            (Gao et al. 2021, arXiv 2101.06983): the same gradient in the memory of one chunk.
+        scaler: of the loss, for fp16.
+        accelerator: says which of how many processes this is; None: the only one.
+        budget: tokens of a chunk; None: what suits the device.
+        graphs: on a GPU, record the kernels of a step once for each shape of a batch and play them back, so that
+            the card does not wait for Python. Used where nothing in a step depends on values: one process, one chunk,
+            the default loss.
+    """
+
+    def __init__(self, encoder: Encoder, loss: LossFunction, precision: str = "fp32", cached: bool = False,
+                 scaler: torch.amp.GradScaler | None = None, accelerator: Accelerator | None = None,
+                 budget: int | None = None, graphs: bool = True):
+        self.encoder, self.loss, self.cached, self.scaler = encoder, loss, cached, scaler
+        self.accelerator, self.device = accelerator, encoder.device
+        self.budget = budget or BUDGET.get(self.device.type, LARGE_BUDGET)
+        dtype = DTYPES[check_precision(precision)]
+        self.twin = Twin(encoder.model, dtype) if dtype else None
+        self.worker = replace(encoder, model=self.twin.model, twin=None) if dtype else encoder
+        self.graphs = {} if graphs and self.device.type == "cuda" and not cached and never_waits(loss) else None
+
+    @property
+    def processes(self) -> int:
+        return self.accelerator.num_processes if self.accelerator else 1
+
+    def share(self, count: int, rank: int | None = None) -> slice:
+        """Which of ``count`` names the process with that rank (default: this one) encodes."""
+        rank = self.accelerator.process_index if rank is None and self.accelerator else rank or 0
+        return slice(rank * count // self.processes, (rank + 1) * count // self.processes)
+
+    def chunks(self, tokens: Tokens) -> list[Chunk]:
+        """This process's share of the names of a batch, in chunks; safe to call in a background thread."""
+        chunks = make_chunks(self.encoder, tokens.take(self.share(len(tokens))), self.budget)
+        return chunks if self.device.type != "cuda" else [chunk.pinned() for chunk in chunks]
+
+    def train(self) -> None:
+        """Switch dropout on."""
+        self.encoder.model.train()
+        self.worker.model.train()
+
+    def __call__(self, chunks: Sequence[Chunk], labels: torch.Tensor,
+                 ignore: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Set the gradient of a batch; returns its loss and the share of positives kept, as scalars on the device.
+
+        ``chunks`` are those of :meth:`chunks`, ``labels`` (n,) the concepts of all names of all processes, ``ignore``
+        (n, n) the pairs that are no negatives. A loss or a vector that is not finite gives a loss of NaN.
+        """
+        self.encoder.model.zero_grad(set_to_none=True)
+        labels = labels.to(self.device, non_blocking=True)
+        if self.graphs is not None and len(chunks) == 1 and self.processes == 1 and ignore is None:
+            key = tuple(tuple(x.shape) for x in [*chunks[0].tensors(), labels])
+            if key not in self.graphs:
+                pool = next(iter(self.graphs.values())).pool if self.graphs else None
+                self.graphs[key] = Graph(self, chunks[0].to(self.device), labels, pool)
+            return self.graphs[key].play(chunks[0], labels)
+        ignore = None if ignore is None else ignore.to(self.device)
+        return self.compute([chunk.to(self.device) for chunk in chunks], labels, ignore)
+
+    def compute(self, chunks: Sequence[Chunk], labels: torch.Tensor,
+                ignore: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """As a call, of tensors on the device, kernel by kernel."""
+        if self.twin:
+            self.twin.refresh(trained_only=True)
+            self.twin.model.zero_grad(set_to_none=True)
+        states, parts = [], []
+        with self._sparse_words(len(chunks)):
+            for chunk in chunks:  # (1) vectors of all names
+                states.append(random_state(self.device) if self.cached else None)
+                with torch.set_grad_enabled(not self.cached):
+                    parts.append(forward_chunk(self.worker, chunk).float())
+            own, order = torch.cat(parts), torch.cat([chunk.names for chunk in chunks])
+            vectors = self._gathered(torch.empty_like(own).index_copy_(0, order, own.detach()), len(labels))
+            vectors.requires_grad_()
+            value, kept = self.loss(vectors, labels, ignore)  # (2) loss, and its gradient at the vectors
+            # NaN is in no hard pair: the loss alone may not show it
+            finite = torch.isfinite(vectors).all() & torch.isfinite(value)
+            if value.requires_grad:
+                gradient = torch.autograd.grad(value, vectors)[0][self.share(len(labels))].index_select(0, order)
+            else:  # a library's loss that found no pair
+                gradient = torch.zeros_like(own)
+            if not self.cached:  # (3) from there to the weights
+                self._backward(own, gradient)
+            else:
+                gradients = gradient.split([len(part) for part in parts])
+                for chunk, state, part in zip(chunks, states, gradients, strict=True):
+                    with _replayed(state, self.device):
+                        self._backward(forward_chunk(self.worker, chunk).float(), part)
+        self._return_gradients()
+        if self.processes > 1:
+            self._sum_over_processes(chunks)
+        return torch.where(finite, value.detach(), torch.nan), torch.as_tensor(kept, device=self.device)
+
+    def _backward(self, vectors: torch.Tensor, gradient: torch.Tensor) -> None:
+        surrogate = (vectors * gradient).sum()
+        (self.scaler.scale(surrogate) if self.scaler else surrogate).backward()
+
+    @contextmanager
+    def _sparse_words(self, chunks: int) -> Iterator[None]:
+        """On a CPU each chunk's gradient of the word embeddings holds only the rows it touched: else it would be
+        a matrix of the whole vocabulary, most of it zeros, added once a chunk."""
+        words = self.worker.model.get_input_embeddings()
+        words.sparse = self.device.type == "cpu"
+        try:
+            yield
+        finally:
+            words.sparse = False
+        if words.weight.grad is not None and words.weight.grad.is_sparse:
+            words.weight.grad = words.weight.grad.to_dense()
+
+    def _return_gradients(self) -> None:
+        """From the half-precision copy to the weights."""
+        if self.twin:
+            pairs = [(w, half.grad) for w, half in self.twin.pairs if half.grad is not None]
+            for w, _ in pairs:
+                w.grad = torch.empty_like(w)
+            torch._foreach_copy_([w.grad for w, _ in pairs], [grad for _, grad in pairs])
+            self.twin.model.zero_grad(set_to_none=True)
+
+    def _gathered(self, vectors: torch.Tensor, count: int) -> torch.Tensor:
+        """The vectors of all processes, whose shares may differ by one name."""
+        if self.processes == 1:
+            return vectors
+        shares = [self.share(count, rank) for rank in range(self.processes)]
+        sizes = [share.stop - share.start for share in shares]
+        filled = torch.nn.functional.pad(vectors, (0, 0, 0, max(sizes) - len(vectors)))
+        parts = self.accelerator.gather(filled).split(max(sizes))
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    def _sum_over_processes(self, chunks: Sequence[Chunk]) -> None:
+        """Add up all processes' gradients, in buckets; of the word embeddings only rows that some name touched."""
+        words = self.encoder.model.get_input_embeddings().weight
+        grads = [w.grad for w in self.encoder.model.parameters() if w.grad is not None and w is not words]
+        if words.grad is not None:
+            touched = torch.zeros(len(words), dtype=torch.uint8, device=self.device)
+            for chunk in chunks:
+                touched[chunk.ids.flatten()] = 1
+            torch.distributed.all_reduce(touched, torch.distributed.ReduceOp.MAX)
+            rows = touched.nonzero().flatten()
+            some = words.grad[rows]
+            grads.append(some)
+        for bucket in _buckets(grads):
+            flat = torch.cat([grad.flatten() for grad in bucket])
+            torch.distributed.all_reduce(flat)
+            for grad, part in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
+                grad.copy_(part.view_as(grad))
+        if words.grad is not None:
+            words.grad[rows] = some
+
+
+def _buckets(tensors: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    bucket: list[torch.Tensor] = []
+    for tensor in tensors:
+        if bucket and sum(t.numel() for t in bucket) + tensor.numel() > BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
+
+
+class Graph:
+    """The kernels of a step, recorded for batches of one shape."""
+
+    def __init__(self, step: Step, chunk: Chunk, labels: torch.Tensor, pool: tuple | None):
+        self.chunk, self.labels = chunk, labels.clone()
+        weights = [w for w in step.encoder.model.parameters() if w.requires_grad]
+        if not step.graphs:  # all graphs write to the same gradients
+            step.gradients = [torch.zeros_like(w) for w in weights]
+        state = random_state(step.device)  # recording draws numbers: a resumed run must not see that
+        stream = torch.cuda.Stream(step.device)
+        stream.wait_stream(torch.cuda.current_stream(step.device))
+        with torch.cuda.stream(stream):  # libraries set themselves up on first use, which cannot be recorded
+            for _ in range(2):
+                step.compute([self.chunk], self.labels)
+                step.encoder.model.zero_grad(set_to_none=True)
+        torch.cuda.current_stream(step.device).wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, pool=pool):
+            self.value, self.kept = step.compute([self.chunk], self.labels)
+            found = [(g, w.grad) for g, w in zip(step.gradients, weights, strict=True) if w.grad is not None]
+            torch._foreach_copy_([g for g, _ in found], [grad for _, grad in found])
+        step.encoder.model.zero_grad(set_to_none=True)
+        self.weights, self.gradients, self.pool = weights, step.gradients, self.graph.pool()
+        set_random_state(state, step.device)
+
+    def play(self, chunk: Chunk, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        for mine, new in zip([*self.chunk.tensors(), self.labels], [*chunk.tensors(), labels], strict=True):
+            mine.copy_(new, non_blocking=True)
+        self.graph.replay()
+        for weight, gradient in zip(self.weights, self.gradients, strict=True):
+            weight.grad = gradient
+        return self.value.clone(), self.kept.clone()
+
+
+def train_step(encoder: Encoder, names: list[str], labels: torch.Tensor, loss: LossFunction,
+               ignore: torch.Tensor | None = None, **settings) -> tuple[float, float]:
+    """Set the weights' ``grad`` to the gradient of one batch; returns the loss and the share of positives kept.
+
+    ``labels`` (n,) are the concepts of the n ``names``; ``ignore`` (n, n) the pairs that are no negatives;
+    ``settings`` those of :class:`Step`, which many steps should use itself.
+    """
+    step = Step(encoder, loss, **{"graphs": False} | settings)
+    step.worker.model.train(encoder.model.training)
+    tokens = tokenize(encoder.tokenizer, encoder.prepare(names), encoder.max_length)
+    value, kept = step(step.chunks(tokens), labels, ignore)
+    return value.item(), kept.item()
+
+
+@contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """The same seed gives the same weights on a GPU too, at the cost of slower kernels; a CPU needs nothing for it."""
+    if not on:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def random_state(device: torch.device) -> list[torch.Tensor]:
+    """State of the CPU's random numbers, and of the device's if it has its own."""
+    return [torch.get_rng_state(), *([] if device.type == "cpu" else [_module(device).get_rng_state()])]
+
+
+def set_random_state(state: list[torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if device.type != "cpu" and len(state) > 1:
+        _module(device).set_rng_state(state[1])
+
+
+def _module(device: torch.device):
+    if device.type == "cuda" and device.index not in (None, torch.cuda.current_device()):
+        torch.cuda.set_device(device)  # the random numbers are the current device's
+    return torch.get_device_module(device)
+
+
+@contextmanager
+def _replayed(state: list[torch.Tensor], device: torch.device) -> Iterator[None]:
+    """Draw the random numbers that were drawn after ``state``; afterwards go on from where they were."""
+    devices = [] if device.type == "cpu" else [torch.device(device).index or 0]
+    with torch.random.fork_rng(devices, device_type=device.type) if devices else torch.random.fork_rng([]):
+        set_random_state(state, device)
+        yield
+
+

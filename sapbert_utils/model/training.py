@@ -1,0 +1,330 @@
+"""Self-alignment pretraining: the loop, and its command line, on one process or many.
+
+    accelerate launch -m sapbert_utils.model.training --recipe sapbert --pairs pairs.txt --output models/sapbert
+"""
+
+import argparse
+import copy
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator, DistributedType
+from accelerate.utils import broadcast_object_list, gather_object
+from tqdm.auto import tqdm
+
+from ..pairs import read_labelled, read_pairs
+from .batches import Batches, false_negatives, hold_out_concepts, labels_of_ambiguous
+from .checkpoints import fingerprint, load_checkpoint, save_checkpoint, write_history
+from .encoder import Encoder, blend, freeze, load_encoder, merged, save_encoder, training_precision, with_adapters
+from .losses import get_loss
+from .recipes import RECIPES, Recipe, get_recipe, model_card
+from .step import Step, deterministic, random_state, set_random_state
+from .tokens import Chunk, TokenStore, ahead
+from .validation import linking_accuracy
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training does beside its steps."""
+
+    steps: int | None = None  # where it ends; None: after the recipe's epochs
+    validate: Callable[[Encoder], float] | None = None  # higher is better
+    validate_every: int = 100  # steps; the last one is always validated
+    on_step: Callable[[list[dict]], None] | None = None  # called with the records so far, each time they are read
+    read_every: int = 0  # steps between two readings of loss and kept share; 0: 1 on a CPU, 10 elsewhere
+    folder: Path | str | None = None  # of checkpoints, history.jsonl and the best model
+    checkpoint_every: int = 0  # steps; 0: after each epoch and at the end
+    keep: int = 2  # checkpoints
+    resume: bool = False  # go on from the newest whole checkpoint of the folder
+    track: tuple[str, ...] = ()  # trackers of accelerate (tensorboard, wandb)
+
+
+def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, **plan) -> list[dict]:
+    """Train ``encoder`` in place; returns one record a step: step, loss, kept, lr, seconds[, validation].
+
+    The encoder ends as ``recipe.blend`` of the trained weights and the rest of those it came with; validation, ``best``
+    and checkpoints are of the trained alone. The seed fixes batches and dropout. On a CPU the same seed gives the same
+    weights, resumed or not, and so it does on a GPU with ``recipe.deterministic``; else a GPU's weights agree to
+    rounding. Under several processes (``accelerate launch``) the batch is that of one.
+
+    Args:
+        encoder: an encoder; its pooling, max_length and lower become the recipe's.
+        data: pairs (cui, name1, name2) or names (cui, name).
+        recipe: the settings of the training.
+        plan: fields of :class:`Plan`: steps, validation, checkpoints, …
+
+    Raises:
+        FloatingPointError: the loss is not finite; names the step and the last good checkpoint.
+        ValueError: settings that do not fit each other, the data, or a checkpoint.
+        OSError: a checkpoint cannot be written.
+
+    Example:
+        >>> history = train(load_encoder("minilm"), read_pairs("pairs.txt"), get_recipe("sapbert"), steps=100)
+    """
+    training = Training(encoder, data, recipe, Plan(**plan))
+    with deterministic(recipe.deterministic and encoder.device.type == "cuda"):
+        training.run()
+    return training.finish()
+
+
+class Training:
+    """One run of :func:`train`, section by section."""
+
+    def __init__(self, encoder: Encoder, data: pd.DataFrame, recipe: Recipe, plan: Plan):
+        self.encoder, self.recipe, self.plan = encoder, recipe, plan
+        self.folder = Path(plan.folder) if plan.folder else None
+        self.accelerator = Accelerator(log_with=list(plan.track) or None, project_dir=plan.folder and str(plan.folder))
+        if self.accelerator.num_processes > 1:
+            encoder.model.to(self.accelerator.device)
+        self.precision = agreed_precision(self.accelerator, recipe.precision, encoder.device)
+        self.read_every = plan.read_every or (1 if encoder.device.type == "cpu" else 10)
+
+        # (1) what is in a step, and how many there are
+        self.batches = Batches(data, recipe.batch_size, recipe.seed, recipe.sampling, recipe.names_per_concept)
+        self.ambiguous = labels_of_ambiguous(data) if recipe.mask_ambiguous else None
+        self.steps = plan.steps or recipe.epochs * self.batches.per_epoch
+
+        # (2) the model: which weights are trained, and what is put beside them
+        encoder.pooling, encoder.max_length, encoder.lower = recipe.pooling, recipe.max_length, recipe.lower
+        self.start = None
+        if recipe.blend != 1:  # keep the start; blending it with itself refuses a share out of range now, not later
+            self.start = blend(copy.deepcopy(encoder), encoder, recipe.blend)
+        torch.manual_seed(recipe.seed)
+        freeze(encoder.model, recipe.freeze_layers, recipe.freeze_word_embeddings)
+        for module in encoder.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = recipe.dropout
+        if recipe.lora_rank:
+            encoder.model = with_adapters(encoder, recipe.lora_rank).model
+        torch.manual_seed(recipe.seed + self.accelerator.process_index)  # dropout differs between processes
+
+        # (3) optimiser, scaler, step
+        weights = [w for w in encoder.model.parameters() if w.requires_grad]
+        self.optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay,
+                                           fused=True)
+        self.scaler = torch.amp.GradScaler(encoder.device.type, enabled=self.precision == "fp16")
+        self.step = Step(encoder, get_loss(recipe.loss, recipe.miner, recipe.margin), self.precision,
+                         recipe.cache_gradients, self.scaler if self.precision == "fp16" else None, self.accelerator)
+
+        # (4) where a run that was stopped goes on
+        self.about = {"recipe": asdict(recipe), "steps": self.steps, "data": fingerprint(data)}
+        self.history: list[dict] = []
+        self.unread: list[tuple[dict, torch.Tensor, torch.Tensor]] = []  # records whose numbers are on the device
+        self.done = 0
+        if self.folder and plan.resume:
+            self._resume()
+        elif _last(self.folder):
+            raise ValueError(f"{self.folder} holds checkpoints of a run{_last(self.folder)}: resume it, or name "
+                             f"another folder")
+        self.spent = self.history[-1]["seconds"] if self.history else 0.0
+        self.best = max((r["validation"] for r in self.history if "validation" in r), default=-torch.inf)
+        if self.folder and self.accelerator.is_main_process:
+            write_history(self.folder, self.history)
+        if plan.track:
+            known = {k: v for k, v in self.about["recipe"].items() if v is not None and not isinstance(v, tuple)}
+            self.accelerator.init_trackers(recipe.name, config=known)
+
+    def run(self) -> None:
+        """The loop."""
+        main, started, first = self.accelerator.is_main_process, time.perf_counter(), self.done
+        self.step.train()
+        with (closing(ahead(self._prepared(first))) as stream,
+              tqdm(total=self.steps, initial=first, desc=self.recipe.name, unit="step", disable=not main) as bar):
+            for number in range(first + 1, self.steps + 1):
+                chunks, labels, ignore = next(stream)
+                lr = self.recipe.learning_rate * learning_rate_factor(self.recipe.schedule, number - 1, self.steps)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = lr
+                loss, kept = self.step(chunks, labels, ignore)
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                self.done = number
+                record = {"step": number, "lr": lr, "seconds": round(self.spent + time.perf_counter() - started, 2)}
+                self.unread.append((record, loss, kept))
+                bar.update()
+                if self._due(number):
+                    self._read()
+                    self._record(number)
+                    rate = (number - first) * len(labels) / (time.perf_counter() - started)
+                    loss, kept = self.history[-1]["loss"], self.history[-1]["kept"]
+                    bar.set_postfix(loss=f"{loss:.3f}", kept=f"{kept:.0%}", names_a_second=f"{rate:.0f}")
+
+    def _prepared(self, start: int) -> Iterator[tuple[list[Chunk], torch.Tensor, torch.Tensor | None]]:
+        """Steps ready for the device: this process's chunks, all labels, pairs to ignore. Runs in the background."""
+        store, pin = TokenStore(self.encoder, self.batches.names), self.encoder.device.type == "cuda"
+        for numbers, labels in self.batches(start):
+            chunks, labels, ignore = self.step.chunks(store.take(numbers)), torch.from_numpy(labels), None
+            if self.ambiguous:
+                ignore = false_negatives(self.batches.names[numbers].tolist(), labels, self.ambiguous)
+            yield chunks, labels.pin_memory() if pin else labels, ignore
+
+    def _due(self, number: int) -> bool:
+        """Whether the numbers of the steps so far are wanted now."""
+        return number % self.read_every == 0 or self._validates(number) or self._saves(number)
+
+    def _validates(self, number: int) -> bool:
+        every = self.plan.validate_every
+        return bool(self.plan.validate) and (number % every == 0 or number == self.steps)
+
+    def _saves(self, number: int) -> bool:
+        every = self.plan.checkpoint_every
+        return bool(every) and number % every == 0 or number % self.batches.per_epoch == 0 or number == self.steps
+
+    def _read(self) -> None:
+        """Bring losses and shares over from the device: the one place that waits for it."""
+        losses, shares = torch.stack([torch.stack([x.float() for x in found]) for _, *found in self.unread]).T.tolist()
+        for (record, *_), loss, kept in zip(self.unread, losses, shares, strict=True):
+            if not np.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss is not finite at step {record['step']}: lower the learning rate (now "
+                    f"{self.recipe.learning_rate:g}){_last(self.folder)}")
+            self.history.append({"step": record["step"], "loss": loss, "kept": kept} | record)
+
+    def _record(self, number: int) -> None:
+        """Validate, write the new records, save, and call back, each where it is due."""
+        records, main = self.history[-len(self.unread):], self.accelerator.is_main_process
+        self.unread = []
+        if self._validates(number) and main:  # the others wait in the next step
+            self.encoder.model.eval()
+            records[-1]["validation"] = self.plan.validate(self.encoder)
+            if self.folder and records[-1]["validation"] > self.best:
+                self.best = records[-1]["validation"]
+                save_encoder(merged(self.encoder), self.folder / "best")
+            self.step.train()
+        if self.folder and main:
+            with open(self.folder / "history.jsonl", "a", encoding="utf-8") as lines:
+                lines.writelines(json.dumps(record) + "\n" for record in records)
+        if self.folder and self._saves(number):
+            random = gather_object([random_state(self.encoder.device)])
+            if main:
+                state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "random": random}
+                save_checkpoint(self.folder / "checkpoints", number, self.encoder.model.state_dict(), state, self.about,
+                                self.plan.keep)
+            self.accelerator.wait_for_everyone()
+        if self.plan.track:
+            for record in records:
+                self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
+        if self.plan.on_step:
+            self.plan.on_step(self.history)
+
+    def _resume(self) -> None:
+        """Go on from the newest whole checkpoint that the first process finds; the others get it from there."""
+        found = [None]
+        if self.accelerator.is_main_process:
+            found = [load_checkpoint(self.folder / "checkpoints", self.about)]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(found)
+        if found[0] is None:
+            return
+        self.done, weights, state = found[0]
+        self.encoder.model.load_state_dict(weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if len(state["random"]) == self.accelerator.num_processes:  # else dropout starts anew; the batches are the same
+            set_random_state(state["random"][self.accelerator.process_index], self.encoder.device)
+        history = self.folder / "history.jsonl"
+        if history.exists():  # a record may be missing, or come from a step that is done again
+            records = map(json.loads, history.read_text(encoding="utf-8").splitlines())
+            self.history = [record for record in records if record["step"] <= self.done]
+
+    def finish(self) -> list[dict]:
+        """Leave the encoder as the recipe says: adapters merged, blended, in evaluation mode."""
+        for tracker in self.accelerator.trackers if self.plan.track else []:
+            tracker.finish()
+        self.encoder.model, self.encoder.twin = merged(self.encoder).model.eval(), None
+        if self.start:
+            blend(self.encoder, self.start, self.recipe.blend)
+        return self.history
+
+
+def agreed_precision(accelerator: Accelerator, asked: str, device: torch.device) -> str:
+    """The precision of a training: the recipe's and that of ``accelerate launch`` must not contradict each other.
+
+    Raises ``ValueError`` on that, and on ways to share a model among processes that this training does not know.
+    """
+    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU):
+        raise ValueError(f"accelerate was started with {accelerator.distributed_type}: this training knows one process "
+                         f"or several with a whole model each; start it with accelerate launch --multi_gpu")
+    launched = {"no": "auto"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    if "auto" not in (asked, launched) and asked != launched:
+        raise ValueError(f"accelerate was started with --mixed_precision {launched}, the recipe says precision "
+                         f"{asked}: leave one of them out")
+    return training_precision(asked if launched == "auto" else launched, device)
+
+
+def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
+    """Factor on the learning rate at ``step`` (from 0) of ``steps``."""
+    if schedule == "constant":
+        return 1.0
+    if schedule != "linear":
+        raise ValueError(f"unknown schedule {schedule!r}; choose constant or linear")
+    warm_up = max(1, steps // 10)
+    return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
+
+
+def _last(folder: Path | str | None) -> str:
+    found = sorted(Path(folder, "checkpoints").glob("step-*")) if folder else []
+    return f"; {found[-1]} is the last good checkpoint" if found else ""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line: ``python -m sapbert_utils.model.training --help``."""
+    parser = argparse.ArgumentParser(prog="sapbert_utils.model.training", description="Self-alignment pretraining.")
+    parser.add_argument("--recipe", default="sapbert", choices=RECIPES)
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--pairs", type=Path, help="file of cui||name1||name2 lines")
+    data.add_argument("--names", type=Path, help="file of cui||name lines")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the trained model")
+    parser.add_argument("--model", help="in place of the recipe's base model: a folder, a hub name, minilm")
+    parser.add_argument("--steps", type=int, help="in place of the recipe's epochs")
+    parser.add_argument("--validation", type=int, default=0, help="concepts held out to validate on")
+    parser.add_argument("--validate-every", type=int, default=1000, help="steps")
+    parser.add_argument("--checkpoint-every", type=int, default=1000, help="steps")
+    parser.add_argument("--keep", type=int, default=2, help="checkpoints")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest whole checkpoint")
+    parser.add_argument("--track", nargs="*", default=[], help="trackers of accelerate: tensorboard, wandb")
+    kinds = {int: int, float: float, str: str, bool: lambda text: {"true": True, "false": False}[text.lower()]}
+    settings = [f for f in fields(Recipe) if f.type in kinds and f.name not in ("name", "base_model", "stand_in")]
+    for field in settings:
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kinds[field.type], help="setting of the recipe")
+    options = parser.parse_args(arguments)
+    changes = {f.name: getattr(options, f.name) for f in settings if getattr(options, f.name) is not None}
+    recipe, model = get_recipe(options.recipe, **changes), options.model or RECIPES[options.recipe].base_model
+    accelerator = Accelerator()  # before anything goes to a device: it says which one is this process's
+    names = _read_once(options, accelerator)
+    validate = None
+    if options.validation:
+        names, held = hold_out_concepts(names, options.validation, recipe.seed)
+        validate = linking_accuracy(held, names)
+    encoder = load_encoder(model, device=str(accelerator.device))
+    history = train(encoder, names, recipe, steps=options.steps, validate=validate,
+                    validate_every=options.validate_every,
+                    folder=options.output.with_name(options.output.name + ".training"),
+                    checkpoint_every=options.checkpoint_every, keep=options.keep, resume=options.resume,
+                    track=tuple(options.track))
+    if accelerator.is_main_process:
+        source = options.pairs or options.names
+        about = f"{len(names):,} lines of {source.name}, {names['cui'].nunique():,} concepts"
+        save_encoder(encoder, options.output, model_card(recipe, model, about, history[-1]["step"]))
+    accelerator.end_training()
+
+
+def _read_once(options: argparse.Namespace, accelerator: Accelerator) -> pd.DataFrame:
+    """The pairs or names, read by the first process alone."""
+    found = [None]
+    if accelerator.is_main_process:
+        found = [read_pairs(options.pairs) if options.pairs else read_labelled(options.names)]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(found)
+    return found[0]
+
+
+if __name__ == "__main__":
+    main()

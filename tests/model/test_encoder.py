@@ -1,0 +1,153 @@
+"""Pooling, length-sorted encoding, and folders that load elsewhere."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
+
+from sapbert_utils.model.encoder import (
+    Dropout,
+    encode,
+    encode_poolings,
+    forward_chunk,
+    load_encoder,
+    make_chunks,
+    pool,
+    save_encoder,
+    training_precision,
+)
+from sapbert_utils.model.tokens import tokenize
+
+NAMES = ["heart attack", "MI", "myocardial infarction of the anterior wall, unspecified", "wide nose", "MI", ""]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder("minilm", num_layers=2)
+
+
+def test_pooling_leaves_pads_out_except_where_the_released_model_counts_them():
+    hidden = torch.tensor([[[1.0], [3.0], [100.0]]])
+    mask = torch.tensor([[1, 1, 0]])
+    assert pool(hidden, mask, "cls").item() == 1
+    assert pool(hidden, mask, "mean").item() == 2
+    assert pool(hidden, mask, "mean_all_tok").item() == pytest.approx(104 / 3)
+    with pytest.raises(ValueError, match="cls, mean, mean_all_tok"):
+        pool(hidden, mask, "max")
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all_tok"])
+def test_sorted_chunks_give_the_vectors_of_one_padded_batch(encoder, pooling):
+    tokens = encoder.tokenizer(NAMES, padding="max_length", truncation=True, max_length=25, return_tensors="pt").to(encoder.device)
+    with torch.inference_mode():
+        expected = pool(encoder.model(**tokens).last_hidden_state, tokens["attention_mask"], pooling).cpu()
+    assert np.allclose(encode(encoder, NAMES, pooling, budget=30, precision="fp32"), expected.numpy(), atol=1e-5)
+
+
+def test_several_poolings_come_from_one_pass(encoder):
+    found = encode_poolings(encoder, NAMES, ["cls", "mean"], precision="fp32")
+    assert np.allclose(found["mean"], encode(encoder, NAMES, "mean", precision="fp32"), atol=1e-6)
+    assert not np.allclose(found["cls"], found["mean"])
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_packed_rows_give_the_vectors_of_padded_ones(encoder, pooling):
+    tokens = tokenize(encoder.tokenizer, encoder.prepare(NAMES * 9), encoder.max_length)
+    found = {}
+    for packed in (False, True):
+        vectors = torch.empty(len(tokens), 384)
+        for chunk in make_chunks(encoder, tokens, 300, [pooling], packed=packed):
+            assert (chunk.segment is not None) == packed
+            with torch.inference_mode():
+                vectors[chunk.names] = forward_chunk(encoder, chunk.to(encoder.device), pooling).cpu()
+        found[packed] = vectors
+    assert torch.allclose(found[True], found[False], atol=1e-5)
+    assert not torch.allclose(found[True][0], found[True][2], atol=1e-4)
+
+
+def test_xlm_roberta_counts_positions_in_packed_rows_as_in_padded_ones(encoder):
+    torch.manual_seed(0)
+    config = XLMRobertaConfig(vocab_size=encoder.tokenizer.vocab_size, hidden_size=32, num_hidden_layers=2,
+                              num_attention_heads=4, intermediate_size=64, max_position_embeddings=40, pad_token_id=0)
+    other = replace(encoder, model=XLMRobertaModel(config, add_pooling_layer=False).eval().to(encoder.device))
+    tokens = tokenize(other.tokenizer, NAMES, other.max_length)
+    with torch.inference_mode():
+        (padded,), (packed,) = (make_chunks(other, tokens, 1000, packed=kind) for kind in (False, True))
+        one, two = (forward_chunk(other, chunk.to(other.device), "mean").cpu() for chunk in (padded, packed))
+    assert torch.allclose(one[padded.names.argsort()], two, atol=1e-5)
+
+
+def test_windows_and_half_precision_give_nearly_the_same_vectors(encoder, monkeypatch):
+    expected = encode(encoder, NAMES, "mean", precision="fp32")
+    monkeypatch.setattr("sapbert_utils.model.encoder.WINDOW", 4)
+    assert np.allclose(encode(encoder, NAMES, "mean", precision="fp32"), expected, atol=1e-5)
+    half = encode(encoder, NAMES, "mean", precision="bf16")
+    assert half.dtype == np.float32 and not np.array_equal(half, expected)
+    cosine = (half * expected).sum(1) / np.linalg.norm(half, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosine.min() > 0.999 and all(w.dtype == torch.float32 for w in encoder.model.parameters())
+    with torch.no_grad():  # the copy follows the weights
+        bias = encoder.model.encoder.layer[-1].output.LayerNorm.bias
+        bias += 1
+        moved = encode(encoder, NAMES, "mean", precision="bf16")
+        bias -= 1
+    assert np.allclose(moved, half + 1, atol=0.1)
+    assert encode(encoder, []).shape == (0, 384)
+    with pytest.raises(ValueError, match="auto, fp32, bf16, fp16"):
+        encode(encoder, NAMES, precision="fp8")
+
+
+def test_auto_is_bf16_where_the_processor_has_it(monkeypatch):
+    cpu = torch.device("cpu")
+    for dot, matrix, expected in ((False, False, "fp32"), (True, False, "bf16"), (False, True, "bf16")):
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda dot=dot: dot)
+        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda matrix=matrix: matrix)
+        assert training_precision("auto", cpu) == expected
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
+    assert training_precision("auto", torch.device("cuda")) == "fp16"
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
+    assert training_precision("auto", torch.device("cuda")) == "bf16" and training_precision("fp32", cpu) == "fp32"
+
+
+def test_saved_folder_brings_its_settings_and_loads_in_plain_transformers(encoder, tmp_path):
+    encoder.lower, encoder.pooling = True, "mean"
+    folder = save_encoder(encoder, tmp_path / "model")
+    again = load_encoder(str(folder))
+    assert (again.pooling, again.lower, again.max_length) == ("mean", True, 25)
+    assert np.allclose(encode(again, ["Wide Nose"]), encode(encoder, ["wide nose"]), atol=1e-6)
+    tokens = AutoTokenizer.from_pretrained(folder)("wide nose", return_tensors="pt")
+    plain = AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        vector = plain(**tokens).last_hidden_state.mean(1).numpy()
+    assert np.allclose(vector, encode(encoder, ["wide nose"], precision="fp32"), atol=1e-5)
+    save_encoder(encoder, folder)  # writing over an older model leaves one whole folder and nothing beside it
+    assert [f.name for f in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_model_that_cannot_be_had_says_what_to_give():
+    with pytest.raises(OSError, match="minilm, e5-multilingual, a folder"):
+        load_encoder("no/such-model-here")
+
+
+def test_quick_dropout_drops_the_share_scales_the_rest_and_repeats_with_the_seed(encoder):
+    layer, x = Dropout(0.1), torch.ones(401, 33, requires_grad=True)
+    torch.manual_seed(1)
+    first = layer(x)
+    first.sum().backward()
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), first) and not torch.equal(layer(x), first)
+    assert first.unique().tolist() == [0.0, pytest.approx(1 / 0.9)] and torch.equal(x.grad, first)
+    dropped = (first == 0).float()
+    assert abs(dropped.mean() - 0.1) < 0.01 and (dropped.mean(0) - 0.1).abs().max() < 0.08
+    assert torch.equal(layer.eval()(x), x)
+    kinds = {type(m) for m in encoder.model.modules() if isinstance(m, torch.nn.Dropout)}
+    assert kinds == {Dropout}
+
+
+def test_a_model_without_a_fast_tokenizer_is_refused(encoder, tmp_path, monkeypatch):
+    folder = save_encoder(encoder, tmp_path / "model")
+    slow = type("Slow", (), {"is_fast": False})()
+    monkeypatch.setattr("sapbert_utils.model.encoder.AutoTokenizer.from_pretrained", lambda folder: slow)
+    with pytest.raises(ValueError, match="model has no fast tokenizer .tokenizer.json.; convert it"):
+        load_encoder(str(folder))

@@ -1,0 +1,118 @@
+"""Token ids in flat arrays, both layouts of chunks, and work that is done ahead."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from sapbert_utils.model.encoder import load_encoder
+from sapbert_utils.model.tokens import Tokens, TokenStore, ahead, few, packed_chunks, padded_chunks, tokenize
+
+NAMES = ["heart attack", "MI", "a" * 300, "", "naïve\u0301 İstanbul 心筋梗塞", "type 2 diabetes mellitus, " * 20, "MI"]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder("minilm", num_layers=1)
+
+
+def made(*lengths: int) -> Tokens:
+    """Names of these lengths whose ids are all different."""
+    length = np.array(lengths)
+    return Tokens(np.arange(1, length.sum() + 1, dtype=np.int32), np.cumsum(length) - length, length)
+
+
+def names_of(chunk) -> list[list[int]]:
+    """The token ids that a chunk says each of its names has."""
+    flat = chunk.ids.flatten()
+    place = chunk.where if chunk.where is not None else np.arange(chunk.ids.numel()).reshape(chunk.ids.shape)
+    return [flat[np.asarray(row)[np.asarray(mask, bool)]].tolist() for row, mask in zip(place, chunk.mask)]
+
+
+@pytest.mark.parametrize("max_length", [5, 25])
+def test_token_ids_are_those_of_transformers(encoder, max_length):
+    found = tokenize(encoder.tokenizer, NAMES, max_length)
+    expected = encoder.tokenizer(NAMES, truncation=True, max_length=max_length)["input_ids"]
+    assert [found.ids[s : s + n].tolist() for s, n in zip(found.start, found.length)] == expected
+    assert len(tokenize(encoder.tokenizer, [], 25)) == 0
+
+
+def test_a_store_tokenises_each_name_once(encoder, monkeypatch):
+    asked = []
+    monkeypatch.setattr("sapbert_utils.model.tokens.tokenize",
+                        lambda tokenizer, names, length: asked.extend(names) or tokenize(tokenizer, names, length))
+    names = np.array([f"disease {i} of the {'very ' * 9} long heart" for i in range(6000)], dtype=object)
+    store = TokenStore(encoder, names)
+    for numbers in (np.array([5, 3, 5]), np.arange(6000), np.array([5, 5999])):
+        found = store.take(numbers)
+        expected = encoder.tokenizer(names[numbers].tolist(), truncation=True, max_length=25)["input_ids"]
+        assert [found.ids[s : s + n].tolist() for s, n in zip(found.start, found.length)] == expected
+    assert len(asked) == len(set(asked)) == 6000
+
+
+@pytest.mark.parametrize("layout", ["padded", "one width", "packed", "packed in long rows"])
+@pytest.mark.parametrize("budget", [1, 30, 64, 10_000])
+def test_chunks_hold_every_name_once_with_its_tokens_and_no_other(layout, budget):
+    draw = np.random.default_rng(0)
+    tokens = made(*draw.integers(2, 26, 200)).take(draw.permutation(200))
+    chunks = {"padded": lambda: padded_chunks(tokens, budget, 0), "one width": lambda: padded_chunks(tokens, budget, 0, 25),
+              "packed": lambda: packed_chunks(tokens, budget, 0, 32, row=32),
+              "packed in long rows": lambda: packed_chunks(tokens, budget, 0, 32)}[layout]()
+    seen = np.concatenate([chunk.names for chunk in chunks])
+    assert sorted(seen.tolist()) == list(range(200))
+    for chunk in chunks:
+        assert chunk.ids.numel() <= budget or len(chunk.ids) == 1
+        for i, ids in zip(chunk.names.tolist(), names_of(chunk), strict=True):
+            assert ids == tokens.ids[tokens.start[i] : tokens.start[i] + tokens.length[i]].tolist()
+        if chunk.segment is not None:
+            real = chunk.segment >= 0
+            assert int(real.sum()) == int(chunk.mask.sum()) and not chunk.ids[~real].any()
+            for name, row in enumerate(chunk.where):  # positions count from 0 in each name
+                length = int(chunk.mask[name].sum())
+                assert chunk.position.flatten()[row[:length]].tolist() == list(range(length))
+                assert (chunk.segment.flatten()[row[:length]] == name).all()
+                assert len({int(place) // chunk.ids.shape[1] for place in row[:length]}) == 1  # within one row
+
+
+def test_packing_wastes_little_and_has_few_shapes():
+    draw, shapes = np.random.default_rng(0), set()
+    for _ in range(50):
+        tokens = made(*draw.integers(3, 20, 512))
+        (chunk,) = packed_chunks(tokens, 1 << 16, 0, 32)
+        shapes.add(tuple(chunk.ids.shape))
+        assert chunk.mask.sum() > 0.85 * chunk.ids.numel()
+    assert len(shapes) <= 4
+    assert all(count <= few(count, 10**6) <= count * 17 / 16 for count in range(1, 3000))
+    assert few(500, 500) == 500 and few(33, 1000) == 34
+
+
+def test_padded_widths_are_rounded_up_on_request():
+    assert {chunk.ids.shape[1] for chunk in padded_chunks(made(3, 9, 17), 24, 0, multiple=8)} == {8, 16, 24}
+
+
+def test_work_ahead_keeps_order_stays_within_its_depth_and_passes_errors_on():
+    done = []
+
+    def slowly():
+        for i in range(8):
+            done.append(i)
+            yield i
+
+    reader = ahead(slowly(), depth=2)
+    assert next(reader) == 0
+    time.sleep(0.3)
+    assert len(done) <= 5 and list(reader) == list(range(1, 8))
+
+    def broken():
+        yield 1
+        raise KeyError("no such name")
+
+    reader = ahead(broken())
+    assert next(reader) == 1
+    with pytest.raises(KeyError, match="no such name"):
+        next(reader)
+    reader = ahead(iter(range(10**9)))
+    next(reader)
+    reader.close()
+    assert not [t for t in threading.enumerate() if t.daemon and t.name.endswith("(work)")]
