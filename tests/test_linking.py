@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sapbert_utils.__main__ import main
-from sapbert_utils.linking import Linker, encode_cached, expand, fingerprint, search
+from sapbert_utils.linking import Linker, Prepared, encode_cached, expand, fingerprint, search
 from sapbert_utils.model.encoder import load_encoder, save_encoder
 
 
@@ -44,6 +44,21 @@ def test_search_takes_many_queries_and_vectors_of_half_precision_on_disk(tmp_pat
     indices, _ = search(queries, mapped, 5, "dot", block=512)
     expected = np.argsort(-(queries @ dictionary.astype("f4").T), axis=1)[:, :5]
     assert (indices == expected).all(axis=1).mean() > 0.999  # sums of another order may turn a near-tie
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine", "euclidean"])
+def test_a_prepared_dictionary_gives_the_same_answers_again_and_again(similarity):
+    rng = np.random.default_rng(0)
+    queries, dictionary = rng.normal(size=(9, 8)).astype("f4"), 5 * rng.normal(size=(200, 8)).astype("f4")
+    prepared, rows = Prepared(dictionary, similarity), np.arange(0, 200, 3)
+    for _ in range(2):
+        for known, vectors in ((prepared, dictionary), (prepared.take(rows), dictionary[rows])):
+            expected = search(queries, vectors, 5, similarity)
+            for found in (search(queries, known, 5), search(queries, known, 5, block=7)):
+                assert np.array_equal(found[0], expected[0]) and np.allclose(found[1], expected[1], atol=1e-4)
+    assert search(queries, prepared, 5)[0].dtype == np.int64
+    with pytest.raises(ValueError, match="NaN"):
+        search(queries, Prepared(np.full((9, 8), np.nan, "f4"), similarity), 1)
 
 
 def test_search_refuses_what_has_no_answer():

@@ -206,52 +206,60 @@ def make_chunks(encoder: Encoder, tokens: Tokens, budget: int, poolings: Sequenc
 
 def _inputs(encoder: Encoder, chunk: Chunk) -> dict[str, torch.Tensor]:
     """What the model is given for a chunk."""
-    if chunk.segment is None:
-        return {"input_ids": chunk.ids, "attention_mask": chunk.mask}
-    config, segment = encoder.base.config, chunk.segment
+    if chunk.offset is None:
+        return {"input_ids": chunk.ids, "attention_mask": chunk.mask.long()}
+    config, (owner, place) = encoder.base.config, chunk.owners()
     # a token sees the tokens of its own name; filler sees filler, so that no row of the softmax is empty
-    other = segment[:, None, :, None] != segment[:, None, None, :]
-    mask = torch.zeros(other.shape, dtype=encoder.base.dtype, device=segment.device).masked_fill_(other, -torch.inf)
+    other = owner[:, None, :, None] != owner[:, None, None, :]
+    mask = torch.zeros(other.shape, dtype=encoder.base.dtype, device=other.device).masked_fill_(other, -torch.inf)
     # RoBERTa counts positions from behind the id of its pad
     first = 0 if config.model_type == "bert" else config.pad_token_id + 1
-    return {"input_ids": chunk.ids, "position_ids": chunk.position + first, "attention_mask": mask}
+    return {"input_ids": chunk.ids, "position_ids": place + first, "attention_mask": mask}
 
 
-def _by_name(states: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-    """(b, t, d) states of a chunk's rows -> (n, w, d), one name a row."""
-    if chunk.where is None:
-        return states
-    return states.flatten(0, 1).index_select(0, chunk.where.flatten()).unflatten(0, chunk.where.shape)
+def _pool_chunk(hidden: torch.Tensor, chunk: Chunk, pooling: str) -> torch.Tensor:
+    """(b, t, d) last-layer states of a chunk -> (n, d), as :func:`pool`."""
+    if chunk.offset is None:
+        return pool(hidden, chunk.mask, pooling)
+    flat = hidden.flatten(0, 1)
+    if pooling == "cls":
+        return flat.index_select(0, chunk.offset)
+    owner, _ = chunk.owners()
+    # row 0 takes the filler, whose owner is -1; row 1 + i takes the tokens of name i
+    sums = flat.new_zeros(1 + len(chunk.names), flat.shape[1], dtype=torch.promote_types(flat.dtype, torch.float32))
+    return sums.index_add(0, owner.flatten() + 1, flat.to(sums.dtype))[1:] / chunk.length[:, None]
 
 
 def forward_chunk(encoder: Encoder, chunk: Chunk, pooling: str | None = None) -> torch.Tensor:
     """The (n, d) vectors of a chunk's n names, with gradient where that is enabled.
 
-    Of the last layer, ``cls`` needs the first position alone: the others are computed as keys and values only.
+    Of the last layer, ``cls`` needs the first position alone: most of that layer is computed for no other.
     """
-    pooling, model = pooling or encoder.pooling, encoder.base
+    pooling, model, inputs = pooling or encoder.pooling, encoder.base, _inputs(encoder, chunk)
     if pooling != "cls" or model.config.model_type not in BERT_LIKE:
-        hidden = encoder.model(**_inputs(encoder, chunk)).last_hidden_state
-        return pool(_by_name(hidden, chunk), chunk.mask, pooling)
+        return _pool_chunk(encoder.model(**inputs).last_hidden_state, chunk, pooling)
     layers = model.encoder.layer
     try:  # (1) all layers but the last
         model.encoder.layer = layers[:-1]
-        hidden = encoder.model(**_inputs(encoder, chunk)).last_hidden_state
+        hidden = encoder.model(**inputs).last_hidden_state
     finally:
         model.encoder.layer = layers
     last, attention = layers[-1], layers[-1].attention.self
 
-    def heads(x: torch.Tensor) -> torch.Tensor:  # (n, w, d) -> (n, heads, w, d / heads)
+    def heads(x: torch.Tensor) -> torch.Tensor:  # (n, t, d) -> (n, heads, t, d / heads)
         return x.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
 
-    # (2) the first token of each name asks all tokens of its name
-    first = hidden[:, :1] if chunk.where is None else hidden.flatten(0, 1).index_select(0, chunk.where[:, 0])[:, None]
-    context = F.scaled_dot_product_attention(
-        heads(attention.query(first)), heads(_by_name(attention.key(hidden), chunk)),
-        heads(_by_name(attention.value(hidden), chunk)), chunk.mask[:, None, None].bool(),
-        attention.dropout.p if attention.training else 0.0)
+    # (2) what the first token of each name sees: (n, d)
+    if chunk.offset is None:
+        first = hidden[:, :1]
+        context = F.scaled_dot_product_attention(
+            heads(attention.query(first)), heads(attention.key(hidden)), heads(attention.value(hidden)),
+            chunk.mask[:, None, None], attention.dropout.p if attention.training else 0.0).flatten(1)
+    else:  # packed rows hold several first tokens, at places that differ from row to row
+        first = _pool_chunk(hidden, chunk, "cls")[:, None]
+        context = _pool_chunk(attention(hidden, attention_mask=inputs["attention_mask"])[0], chunk, "cls")
     # (3) the rest of the last layer, for that token
-    return last.feed_forward_chunk(last.attention.output(context.transpose(1, 2).flatten(2), first))[:, 0]
+    return last.feed_forward_chunk(last.attention.output(context[:, None], first))[:, 0]
 
 
 def encode(encoder: Encoder, names: Sequence[str], pooling: str | None = None, budget: int | None = None,
@@ -274,33 +282,34 @@ def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[s
     """
     encoder.model.eval()
     cpu, width = encoder.device.type == "cpu", encoder.base.config.hidden_size
-    budget = budget or ((1024 if len(names) < 8192 else 4096) if cpu else 1 << 16)
+    budget = budget or ((1024 if len(names) < 8192 else 4096) if cpu else 1 << 17)
     worker = in_precision(encoder, ("fp32" if cpu else "fp16") if precision == "auto" else precision)
     out = {p: np.empty((len(names), width), np.float32) for p in poolings}
 
     def window(start: int) -> tuple[int, list[Chunk]]:
         part = encoder.prepare(names[start : start + WINDOW])
-        chunks = make_chunks(encoder, tokenize(encoder.tokenizer, part, encoder.max_length), budget, poolings)
-        return start, chunks if cpu else [chunk.pinned() for chunk in chunks]
+        return start, make_chunks(encoder, tokenize(encoder.tokenizer, part, encoder.max_length), budget, poolings)
 
     with tqdm(total=len(names), desc=progress, unit="name", disable=not progress) as bar:
-        for start, chunks in ahead(map(window, range(0, len(names), WINDOW)), depth=2):
-            found = {p: [] for p in poolings}
+        # a GPU is faster than one thread that tokenises
+        for start, chunks in ahead(window, range(0, len(names), WINDOW), *((1, 1) if cpu else (4, 3))):
+            count = sum(len(chunk.names) for chunk in chunks)
+            found = {p: torch.empty(count, width, device=encoder.device) for p in poolings}
             for chunk in chunks:
-                for pooling, vectors in _pooled(worker, chunk.to(encoder.device), poolings).items():
-                    found[pooling].append(vectors.float())
+                chunk = chunk.to(encoder.device)
+                for pooling, vectors in _pooled(worker, chunk, poolings).items():
+                    found[pooling][chunk.names] = vectors.float()
                 bar.update(len(chunk.names))
-            rows = start + torch.cat([chunk.names for chunk in chunks]).numpy()
             for pooling, vectors in found.items():
-                out[pooling][rows] = torch.cat(vectors).cpu().numpy()
+                torch.from_numpy(out[pooling][start : start + count]).copy_(vectors)
     return out
 
 
 def _pooled(encoder: Encoder, chunk: Chunk, poolings: Sequence[str]) -> dict[str, torch.Tensor]:
     if len(poolings) == 1:  # [CLS] alone costs less
         return {poolings[0]: forward_chunk(encoder, chunk, poolings[0])}
-    hidden = _by_name(encoder.model(**_inputs(encoder, chunk)).last_hidden_state, chunk)
-    return {p: pool(hidden, chunk.mask, p) for p in poolings}
+    hidden = encoder.model(**_inputs(encoder, chunk)).last_hidden_state
+    return {p: _pool_chunk(hidden, chunk, p) for p in poolings}
 
 
 class Twin:

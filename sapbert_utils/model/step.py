@@ -34,8 +34,8 @@ class Step:
         accelerator: says which of how many processes this is; None: the only one.
         budget: tokens of a chunk; None: what suits the device.
         graphs: on a GPU, record the kernels of a step once for each shape of a batch and play them back, so that
-            the card does not wait for Python. Used where nothing in a step depends on values: one process, one chunk,
-            the default loss.
+            the card does not wait for Python. Used in half precision and where nothing in a step depends on values: one
+            process, one chunk, the default loss.
     """
 
     def __init__(self, encoder: Encoder, loss: LossFunction, precision: str = "fp32", cached: bool = False,
@@ -47,7 +47,9 @@ class Step:
         dtype = DTYPES[check_precision(precision)]
         self.twin = Twin(encoder.model, dtype) if dtype else None
         self.worker = replace(encoder, model=self.twin.model, twin=None) if dtype else encoder
-        self.graphs = {} if graphs and self.device.type == "cuda" and not cached and never_waits(loss) else None
+        # the copy's weights belong to no other computation, which recording needs: so not in fp32
+        graphs = graphs and self.twin is not None and self.device.type == "cuda" and not cached and never_waits(loss)
+        self.graphs = {} if graphs else None
 
     @property
     def processes(self) -> int:
@@ -93,11 +95,11 @@ class Step:
             self.twin.refresh(trained_only=True)
             self.twin.model.zero_grad(set_to_none=True)
         states, parts = [], []
-        with self._sparse_words(len(chunks)):
+        with self._sparse_words():
             for chunk in chunks:  # (1) vectors of all names
                 states.append(random_state(self.device) if self.cached else None)
                 with torch.set_grad_enabled(not self.cached):
-                    parts.append(forward_chunk(self.worker, chunk).float())
+                    parts.append(_full(forward_chunk(self.worker, chunk)))
             own, order = torch.cat(parts), torch.cat([chunk.names for chunk in chunks])
             vectors = self._gathered(torch.empty_like(own).index_copy_(0, order, own.detach()), len(labels))
             vectors.requires_grad_()
@@ -114,7 +116,7 @@ class Step:
                 gradients = gradient.split([len(part) for part in parts])
                 for chunk, state, part in zip(chunks, states, gradients, strict=True):
                     with _replayed(state, self.device):
-                        self._backward(forward_chunk(self.worker, chunk).float(), part)
+                        self._backward(_full(forward_chunk(self.worker, chunk)), part)
         self._return_gradients()
         if self.processes > 1:
             self._sum_over_processes(chunks)
@@ -125,11 +127,11 @@ class Step:
         (self.scaler.scale(surrogate) if self.scaler else surrogate).backward()
 
     @contextmanager
-    def _sparse_words(self, chunks: int) -> Iterator[None]:
+    def _sparse_words(self) -> Iterator[None]:
         """On a CPU each chunk's gradient of the word embeddings holds only the rows it touched: else it would be
         a matrix of the whole vocabulary, most of it zeros, added once a chunk."""
         words = self.worker.model.get_input_embeddings()
-        words.sparse = self.device.type == "cpu"
+        words.sparse = self.device.type == "cpu" and words.weight.dtype != torch.float16  # which torch cannot add so
         try:
             yield
         finally:
@@ -177,6 +179,10 @@ class Step:
             words.grad[rows] = some
 
 
+def _full(vectors: torch.Tensor) -> torch.Tensor:
+    return vectors.float() if vectors.dtype in (torch.bfloat16, torch.float16) else vectors
+
+
 def _buckets(tensors: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     bucket: list[torch.Tensor] = []
     for tensor in tensors:
@@ -205,7 +211,7 @@ class Graph:
                 step.encoder.model.zero_grad(set_to_none=True)
         torch.cuda.current_stream(step.device).wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool):
+        with torch.cuda.graph(self.graph, pool=pool, stream=stream):
             self.value, self.kept = step.compute([self.chunk], self.labels)
             found = [(g, w.grad) for g, w in zip(step.gradients, weights, strict=True) if w.grad is not None]
             torch._foreach_copy_([g for g, _ in found], [grad for _, grad in found])

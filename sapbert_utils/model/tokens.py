@@ -6,10 +6,10 @@ only. Packing spends no computation on short names and has few shapes, which is 
 chunks stay within a core's caches, which is what a CPU wants.
 """
 
-import queue
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -75,17 +75,17 @@ class TokenStore:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some names as tensors. Padded: b = n and t = w, and the last three are None. Packed: (b, t) are the rows."""
+    """The token ids of n names as tensors, in b rows of t tokens; what else a model needs is computed from them where
+    they lie, so that little travels to a GPU and the layout holds no value that Python has to wait for."""
 
     names: torch.Tensor  # (n,) int64, which names of the whole these are
-    ids: torch.Tensor  # (b, t) int64 token ids
-    mask: torch.Tensor  # (n, w) int64, 1 where a name has a token
-    position: torch.Tensor | None = None  # (b, t) int64, place of a token in its name, from 0
-    segment: torch.Tensor | None = None  # (b, t) int64, the name of a token; -1: filler
-    where: torch.Tensor | None = None  # (n, w) int64, place of a name's tokens in the flattened rows
+    ids: torch.Tensor  # (b, t) int32 token ids
+    length: torch.Tensor  # (n,) int64, tokens of each name
+    width: int  # no name is longer
+    offset: torch.Tensor | None = None  # (n,) int64, where each name begins in the flattened rows; None: padded
 
     def tensors(self) -> list[torch.Tensor]:
-        return [value for value in (getattr(self, f.name) for f in fields(self)) if value is not None]
+        return [self.names, self.ids, self.length, *([] if self.offset is None else [self.offset])]
 
     def to(self, device: torch.device) -> "Chunk":
         """The same on ``device``; from pinned memory this does not wait for the copy."""
@@ -95,7 +95,21 @@ class Chunk:
         return self._each(torch.Tensor.pin_memory)
 
     def _each(self, act) -> "Chunk":
-        return Chunk(*(None if (x := getattr(self, f.name)) is None else act(x) for f in fields(self)))
+        names, ids, length, *offset = map(act, self.tensors())
+        return Chunk(names, ids, length, self.width, *offset)
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """(n, width) boolean: where a name has a token."""
+        return torch.arange(self.width, device=self.length.device) < self.length[:, None]
+
+    def owners(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of a packed chunk, both (b, t) int64: the name of each token (-1: filler), and its place in that name."""
+        at = torch.arange(self.ids.numel(), device=self.ids.device)
+        owner = torch.searchsorted(self.offset, at, right=True) - 1
+        place = at - self.offset[owner]
+        real = place < self.length[owner]
+        return torch.where(real, owner, -1).view(self.ids.shape), (place * real).view(self.ids.shape)
 
 
 def padded_chunks(tokens: Tokens, budget: int, pad: int, width: int | None = None, multiple: int = 1) -> list[Chunk]:
@@ -111,13 +125,12 @@ def padded_chunks(tokens: Tokens, budget: int, pad: int, width: int | None = Non
         near = widths[first : first + max(1, budget)]
         count = max(1, int(np.searchsorted(near * np.arange(1, len(near) + 1), budget, side="right")))
         rows = order[first : first + count]
-        column = np.arange(widths[first + len(rows) - 1])
-        mask = column < tokens.length[rows, None]
-        place = np.minimum(tokens.start[rows, None] + column, len(tokens.ids) - 1)
-        ids = np.where(mask, tokens.ids[place], pad)
-        chunks.append(Chunk(torch.from_numpy(rows), torch.from_numpy(ids.astype(np.int64)),
-                            torch.from_numpy(mask.astype(np.int64))))
         first += len(rows)
+        column = np.arange(widths[first - 1])
+        place = np.minimum(tokens.start[rows, None] + column, len(tokens.ids) - 1)
+        ids = np.where(column < tokens.length[rows, None], tokens.ids[place], np.int32(pad))
+        chunks.append(Chunk(torch.from_numpy(rows), torch.from_numpy(ids), torch.from_numpy(tokens.length[rows]),
+                            len(column)))
     return chunks
 
 
@@ -138,11 +151,15 @@ def packed_chunks(tokens: Tokens, budget: int, pad: int, width: int, row: int = 
     for i in range(0, len(starts), per_chunk):
         begins = np.array(starts[i : i + per_chunk])
         last = starts[i + per_chunk] if i + per_chunk < len(starts) else len(tokens)
-        rows, length = np.arange(begins[0], last), tokens.length[begins[0] : last]
-        in_row = np.searchsorted(begins, rows, side="right") - 1
-        offset = np.cumsum(length) - length
-        offset = offset - offset[begins - begins[0]][in_row] + in_row * row  # of each name, in the flattened rows
-        chunks.append(_packed(tokens.take(rows), rows, offset, few(len(begins), per_chunk), row, width, pad))
+        part = tokens.take(slice(begins[0], last))
+        in_row = np.searchsorted(begins, np.arange(begins[0], last), side="right") - 1
+        before = np.cumsum(part.length) - part.length  # tokens of the chunk before each name, without filler
+        offset = before - before[begins - begins[0]][in_row] + in_row * row
+        ids = np.full(few(len(begins), per_chunk) * row, pad, np.int32)
+        shift = np.arange(int(part.length.sum())) - np.repeat(before, part.length)  # place of each token in its name
+        ids[np.repeat(offset, part.length) + shift] = part.ids[np.repeat(part.start, part.length) + shift]
+        chunks.append(Chunk(torch.arange(int(begins[0]), last), torch.from_numpy(ids.reshape(-1, row)),
+                            torch.from_numpy(part.length.copy()), width, torch.from_numpy(offset)))
     return chunks
 
 
@@ -152,58 +169,18 @@ def few(count: int, most: int) -> int:
     return min(most, -(-count // step) * step)
 
 
-def _packed(tokens: Tokens, names: np.ndarray, offset: np.ndarray, rows: int, row: int, width: int, pad: int) -> Chunk:
-    total = int(tokens.length.sum())
-    owner = np.repeat(np.arange(len(tokens)), tokens.length)  # of each real token: its name
-    place = np.arange(total) - (np.cumsum(tokens.length) - tokens.length)[owner]  # and its place in it
-    at = offset[owner] + place
-    ids, position = np.full(rows * row, pad), np.zeros(rows * row, np.int64)
-    segment = np.full(rows * row, -1)
-    ids[at], position[at], segment[at] = tokens.ids[tokens.start[owner] + place], place, owner
-    column = np.arange(width)
-    mask = column < tokens.length[:, None]
-    where = np.where(mask, offset[:, None] + column, offset[:, None])
-    return Chunk(torch.from_numpy(names), *(torch.from_numpy(x) for x in (
-        ids.reshape(rows, row), mask.astype(np.int64), position.reshape(rows, row), segment.reshape(rows, row), where)))
+def ahead(act: Callable, items: Iterable, depth: int = 4, workers: int = 1) -> Iterator:
+    """``map(act, items)``, done by background threads that stay at most ``depth`` items ahead.
 
-
-def ahead(items: Iterable, depth: int = 4) -> Iterator:
-    """The same items, made by a background thread that stays at most ``depth`` of them ahead.
-
-    An error of the thread is raised here, in its place. Closing the iterator stops the thread.
+    An error is raised here, in the place of its item. Closing the iterator ends the threads.
     """
-    made, stop, end = queue.Queue(depth), threading.Event(), object()
-
-    def put(item) -> bool:
-        while not stop.is_set():
-            try:
-                made.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put((end, None))
-        except BaseException as error:  # whatever it is, the reader gets it
-            put((end, error))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    pool, waiting = ThreadPoolExecutor(workers), deque()
     try:
-        while True:
-            item, error = made.get()
-            if error is not None:
-                raise error
-            if item is end:
-                return
-            yield item
+        for item in items:
+            waiting.append(pool.submit(act, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        stop.set()
-        thread.join()
-
-
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -7,7 +7,7 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -112,6 +112,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(encoder.device.type, enabled=self.precision == "fp16")
         self.step = Step(encoder, get_loss(recipe.loss, recipe.miner, recipe.margin), self.precision,
                          recipe.cache_gradients, self.scaler if self.precision == "fp16" else None, self.accelerator)
+        self.store = TokenStore(encoder, self.batches.names)
 
         # (4) where a run that was stopped goes on
         self.about = {"recipe": asdict(recipe), "steps": self.steps, "data": fingerprint(data)}
@@ -135,7 +136,7 @@ class Training:
         """The loop."""
         main, started, first = self.accelerator.is_main_process, time.perf_counter(), self.done
         self.step.train()
-        with (closing(ahead(self._prepared(first))) as stream,
+        with (closing(ahead(self._prepared, self.batches(first))) as stream,
               tqdm(total=self.steps, initial=first, desc=self.recipe.name, unit="step", disable=not main) as bar):
             for number in range(first + 1, self.steps + 1):
                 chunks, labels, ignore = next(stream)
@@ -156,14 +157,13 @@ class Training:
                     loss, kept = self.history[-1]["loss"], self.history[-1]["kept"]
                     bar.set_postfix(loss=f"{loss:.3f}", kept=f"{kept:.0%}", names_a_second=f"{rate:.0f}")
 
-    def _prepared(self, start: int) -> Iterator[tuple[list[Chunk], torch.Tensor, torch.Tensor | None]]:
-        """Steps ready for the device: this process's chunks, all labels, pairs to ignore. Runs in the background."""
-        store, pin = TokenStore(self.encoder, self.batches.names), self.encoder.device.type == "cuda"
-        for numbers, labels in self.batches(start):
-            chunks, labels, ignore = self.step.chunks(store.take(numbers)), torch.from_numpy(labels), None
-            if self.ambiguous:
-                ignore = false_negatives(self.batches.names[numbers].tolist(), labels, self.ambiguous)
-            yield chunks, labels.pin_memory() if pin else labels, ignore
+    def _prepared(self, drawn: tuple) -> tuple[list[Chunk], torch.Tensor, torch.Tensor | None]:
+        """A step ready for the device: this process's chunks, all labels, pairs to ignore. Runs in the background."""
+        numbers, labels, ignore = drawn[0], torch.from_numpy(drawn[1]), None
+        chunks = self.step.chunks(self.store.take(numbers))
+        if self.ambiguous:
+            ignore = false_negatives(self.batches.names[numbers].tolist(), labels, self.ambiguous)
+        return chunks, labels.pin_memory() if self.encoder.device.type == "cuda" else labels, ignore
 
     def _due(self, number: int) -> bool:
         """Whether the numbers of the steps so far are wanted now."""

@@ -40,7 +40,8 @@ def test_pooling_leaves_pads_out_except_where_the_released_model_counts_them():
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all_tok"])
 def test_sorted_chunks_give_the_vectors_of_one_padded_batch(encoder, pooling):
-    tokens = encoder.tokenizer(NAMES, padding="max_length", truncation=True, max_length=25, return_tensors="pt").to(encoder.device)
+    tokens = encoder.tokenizer(NAMES, padding="max_length", truncation=True, max_length=25, return_tensors="pt")
+    tokens = tokens.to(encoder.device)
     with torch.inference_mode():
         expected = pool(encoder.model(**tokens).last_hidden_state, tokens["attention_mask"], pooling).cpu()
     assert np.allclose(encode(encoder, NAMES, pooling, budget=30, precision="fp32"), expected.numpy(), atol=1e-5)
@@ -59,7 +60,7 @@ def test_packed_rows_give_the_vectors_of_padded_ones(encoder, pooling):
     for packed in (False, True):
         vectors = torch.empty(len(tokens), 384)
         for chunk in make_chunks(encoder, tokens, 300, [pooling], packed=packed):
-            assert (chunk.segment is not None) == packed
+            assert (chunk.offset is not None) == packed
             with torch.inference_mode():
                 vectors[chunk.names] = forward_chunk(encoder, chunk.to(encoder.device), pooling).cpu()
         found[packed] = vectors

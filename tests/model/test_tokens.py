@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from sapbert_utils.model.encoder import load_encoder
 from sapbert_utils.model.tokens import Tokens, TokenStore, ahead, few, packed_chunks, padded_chunks, tokenize
@@ -25,9 +26,9 @@ def made(*lengths: int) -> Tokens:
 
 def names_of(chunk) -> list[list[int]]:
     """The token ids that a chunk says each of its names has."""
-    flat = chunk.ids.flatten()
-    place = chunk.where if chunk.where is not None else np.arange(chunk.ids.numel()).reshape(chunk.ids.shape)
-    return [flat[np.asarray(row)[np.asarray(mask, bool)]].tolist() for row, mask in zip(place, chunk.mask)]
+    flat, length = chunk.ids.flatten(), chunk.length.tolist()
+    start = (torch.arange(len(length)) * chunk.ids.shape[1] if chunk.offset is None else chunk.offset).tolist()
+    return [flat[first : first + count].tolist() for first, count in zip(start, length, strict=True)]
 
 
 @pytest.mark.parametrize("max_length", [5, 25])
@@ -56,7 +57,8 @@ def test_a_store_tokenises_each_name_once(encoder, monkeypatch):
 def test_chunks_hold_every_name_once_with_its_tokens_and_no_other(layout, budget):
     draw = np.random.default_rng(0)
     tokens = made(*draw.integers(2, 26, 200)).take(draw.permutation(200))
-    chunks = {"padded": lambda: padded_chunks(tokens, budget, 0), "one width": lambda: padded_chunks(tokens, budget, 0, 25),
+    chunks = {"padded": lambda: padded_chunks(tokens, budget, 0),
+              "one width": lambda: padded_chunks(tokens, budget, 0, 25),
               "packed": lambda: packed_chunks(tokens, budget, 0, 32, row=32),
               "packed in long rows": lambda: packed_chunks(tokens, budget, 0, 32)}[layout]()
     seen = np.concatenate([chunk.names for chunk in chunks])
@@ -65,14 +67,13 @@ def test_chunks_hold_every_name_once_with_its_tokens_and_no_other(layout, budget
         assert chunk.ids.numel() <= budget or len(chunk.ids) == 1
         for i, ids in zip(chunk.names.tolist(), names_of(chunk), strict=True):
             assert ids == tokens.ids[tokens.start[i] : tokens.start[i] + tokens.length[i]].tolist()
-        if chunk.segment is not None:
-            real = chunk.segment >= 0
-            assert int(real.sum()) == int(chunk.mask.sum()) and not chunk.ids[~real].any()
-            for name, row in enumerate(chunk.where):  # positions count from 0 in each name
-                length = int(chunk.mask[name].sum())
-                assert chunk.position.flatten()[row[:length]].tolist() == list(range(length))
-                assert (chunk.segment.flatten()[row[:length]] == name).all()
-                assert len({int(place) // chunk.ids.shape[1] for place in row[:length]}) == 1  # within one row
+        if chunk.offset is not None:
+            owner, place = (x.flatten() for x in chunk.owners())
+            assert int((owner >= 0).sum()) == int(chunk.length.sum()) and not chunk.ids.flatten()[owner < 0].any()
+            for name, (at, length) in enumerate(zip(chunk.offset.tolist(), chunk.length.tolist(), strict=True)):
+                assert place[at : at + length].tolist() == list(range(length))
+                assert (owner[at : at + length] == name).all()
+                assert at // chunk.ids.shape[1] == (at + length - 1) // chunk.ids.shape[1]  # within one row
 
 
 def test_packing_wastes_little_and_has_few_shapes():
@@ -92,27 +93,21 @@ def test_padded_widths_are_rounded_up_on_request():
 
 
 def test_work_ahead_keeps_order_stays_within_its_depth_and_passes_errors_on():
-    done = []
+    started = []
 
-    def slowly():
-        for i in range(8):
-            done.append(i)
-            yield i
+    def act(i):
+        started.append(i)
+        return 10 // (5 - i)
 
-    reader = ahead(slowly(), depth=2)
-    assert next(reader) == 0
-    time.sleep(0.3)
-    assert len(done) <= 5 and list(reader) == list(range(1, 8))
-
-    def broken():
-        yield 1
-        raise KeyError("no such name")
-
-    reader = ahead(broken())
-    assert next(reader) == 1
-    with pytest.raises(KeyError, match="no such name"):
+    reader = ahead(act, range(100), depth=2, workers=2)
+    assert [next(reader) for _ in range(3)] == [2, 2, 3]
+    time.sleep(0.2)
+    assert len(started) <= 6
+    assert [next(reader) for _ in range(2)] == [5, 10]
+    with pytest.raises(ZeroDivisionError):
         next(reader)
-    reader = ahead(iter(range(10**9)))
-    next(reader)
+    before = threading.active_count()
+    reader = ahead(act, iter(range(6, 10**9)))
+    assert next(reader) == -10 and threading.active_count() == before + 1
     reader.close()
-    assert not [t for t in threading.enumerate() if t.daemon and t.name.endswith("(work)")]
+    assert threading.active_count() == before and list(ahead(act, [])) == []
