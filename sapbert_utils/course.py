@@ -14,6 +14,7 @@ from sapbert_utils.profiles import REPOSITORY, Profile, get_profile
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 PATH_PARAMETERS = ("_dir", "_file", "_path", "_csv")
+MODEL_PARAMETERS = ("_model",)  # a folder, or the name of a model
 
 
 class Refused(Exception):
@@ -162,8 +163,10 @@ def _value(parameter: Parameter, text: str) -> object:
     for name, kind in (("int", int), ("float", float)):
         if name in types:
             return kind(text)
-    if parameter.name.endswith(PATH_PARAMETERS) and text:  # the notebook runs in another folder
-        return str(Path(text).expanduser().resolve())
+    path = Path(text).expanduser()
+    folder_of_a_model = parameter.name.endswith(MODEL_PARAMETERS) and path.is_dir()
+    if text and (parameter.name.endswith(PATH_PARAMETERS) or folder_of_a_model):  # the notebook runs in another folder
+        return str(path.resolve())
     return text
 
 

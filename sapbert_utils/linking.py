@@ -154,7 +154,8 @@ def make_index(vectors: np.ndarray, kind: str):
         return None
     import faiss
 
-    lists, parts = max(1, min(4096, len(vectors) // 64)), vectors.shape[1] // 6
+    lists, width = max(1, min(4096, len(vectors) // 64)), vectors.shape[1]
+    parts = max(n for n in range(1, max(1, width // 6) + 1) if width % n == 0)
     index = faiss.index_factory(vectors.shape[1], INDEXES[kind].format(lists=lists, bytes=parts),
                                 faiss.METRIC_INNER_PRODUCT)
     if kind == "hnsw":

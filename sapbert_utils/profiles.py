@@ -5,7 +5,7 @@ test (``smoke``), a laptop (``demo``), one GPU (``full``) and the papers' own se
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -45,6 +45,11 @@ class Profile:
                     "freeze_word_embeddings": self.freeze_word_embeddings, "blend": self.multilingual_blend}
         return {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "schedule": self.schedule,
                 "sampling": self.sampling, "dropout": self.dropout, "freeze_layers": self.freeze_layers}
+
+    @property
+    def altered(self) -> bool:
+        """Whether a model or a size is another than the profile's own (see :func:`get_profile`)."""
+        return self != PROFILES[self.name]
 
     @property
     def folder(self) -> Path:
@@ -98,9 +103,15 @@ PROFILES = {
 }
 
 
-def get_profile(name: str = "") -> Profile:
-    """The profile called ``name``; empty: ``$SAPBERT_PROFILE``, else ``demo``. Raises ``ValueError``."""
+def get_profile(name: str = "", english_model: str = "", multilingual_model: str = "", **sizes: int) -> Profile:
+    """The profile called ``name``; empty: ``$SAPBERT_PROFILE``, else ``demo``. Raises ``ValueError``.
+
+    The two base models (as :func:`encoder.load_encoder` takes them) and ``sizes`` (fields of :class:`Profile`) stand
+    in for the profile's own; an empty text or 0 keeps the profile's.
+    """
     name = name or os.environ.get("SAPBERT_PROFILE", "") or "demo"
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; choose one of: {', '.join(PROFILES)}")
-    return PROFILES[name]
+    given = {"english_model": english_model, "multilingual_model": multilingual_model} | sizes
+    given = {field: value for field, value in given.items() if value}
+    return replace(PROFILES[name], **given) if given else PROFILES[name]

@@ -153,7 +153,11 @@ class Run:
 
     def metric(self, name: str, value: float, expected: tuple[float | None, float | None] | None = None,
                unit: str = "") -> float:
-        """Record a figure with the range to expect on this profile; an open end is ``None``."""
+        """Record a figure with the range to expect on this profile; an open end is ``None``.
+
+        With other base models or sizes than the profile's own no range is known, and none is kept.
+        """
+        expected = None if self.profile.altered else expected
         self.record["metrics"].append(
             {"name": name, "value": round(float(value), 4), "unit": unit,
              "expected": list(expected) if expected else None}

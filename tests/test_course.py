@@ -10,7 +10,7 @@ import time
 import pytest
 
 from sapbert_utils import freshness
-from sapbert_utils.course import read_parameters
+from sapbert_utils.course import convert, read_notebook, read_parameters
 from sapbert_utils.profiles import REPOSITORY
 
 
@@ -57,6 +57,15 @@ def test_runs_one_with_parameters_of_the_declared_type(course):
     cells = json.loads((course.runs / "demo/notebooks/01_pairs.ipynb").read_text())["cells"]
     injected = ["".join(c["source"]) for c in cells if "injected-parameters" in c["metadata"].get("tags", [])]
     assert "rate = 0.0001" in injected[0] and "mean = True" in injected[0] and 'profile = "demo"' in injected[0]
+
+
+def test_a_folder_of_a_model_is_found_from_the_notebooks_folder_and_another_name_stays(course, tmp_path, monkeypatch):
+    notebook = read_notebook(course.write("02_alone", parameters='base_model: str = ""  # a model'))
+    (tmp_path / "pubmedbert").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert convert(notebook, {"base_model": "pubmedbert"}) == {"base_model": str(tmp_path / "pubmedbert")}
+    for name in ("hub/pubmedbert", ""):
+        assert convert(notebook, {"base_model": name}) == {"base_model": name}
 
 
 @pytest.mark.parametrize("arguments, words", [

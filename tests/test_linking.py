@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sapbert_utils.__main__ import main
-from sapbert_utils.linking import Linker, Prepared, encode_cached, expand, fingerprint, search
+from sapbert_utils.linking import Linker, Prepared, encode_cached, expand, fingerprint, make_index, search
 from sapbert_utils.model.encoder import load_encoder, save_encoder
 
 
@@ -138,6 +138,15 @@ def test_an_approximate_index_finds_what_exact_search_finds(encoder, kind, tmp_p
     assert recall >= (0.99 if kind == "hnsw" else 0.5)
     with pytest.raises(ValueError, match="exact, hnsw, ivfpq"):
         Linker.from_terminology(encoder, names, index="annoy")
+
+
+@pytest.mark.parametrize("width", [5, 32, 384, 768, 1024])
+def test_a_compressed_index_takes_vectors_of_any_length(width):
+    vectors = np.random.default_rng(0).normal(size=(300, width)).astype(np.float32)
+    index = make_index(vectors, "ivfpq")
+    parts = index.pq.M
+    assert index.ntotal == 300 and width % parts == 0 and parts <= max(1, width // 6)
+    assert parts == {384: 64, 768: 128}.get(width, parts)  # a byte for six numbers, where that divides the length
 
 
 @pytest.fixture(scope="module")

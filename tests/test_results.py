@@ -79,3 +79,18 @@ def test_profiles_come_from_the_name_the_environment_or_demo(monkeypatch):
     assert get_profile() is PROFILES["smoke"] and get_profile("paper").name == "paper"
     with pytest.raises(ValueError, match="huge.*smoke, demo, full, paper"):
         get_profile("huge")
+
+
+def test_base_models_and_sizes_stand_in_for_those_of_the_profile():
+    changed = get_profile("paper", "models/pubmedbert", "xlm-roberta-large", map_names=50, max_queries=0)
+    assert (changed.english_model, changed.multilingual_model) == ("models/pubmedbert", "xlm-roberta-large")
+    assert changed.map_names == 50 and changed.max_queries is PROFILES["paper"].max_queries
+    assert changed.name == "paper" and changed.pooling == "cls" and changed.folder == PROFILES["paper"].folder
+    assert changed.altered and not PROFILES["paper"].altered and not get_profile("paper", "", "", map_names=0).altered
+
+
+def test_no_range_is_expected_of_other_models_than_the_profiles_own():
+    for profile, expected in ((get_profile("demo"), [1, 3]), (get_profile("demo", "another/model"), None)):
+        other = Run("03_pretrain", profile, 33)
+        assert other.metric("accuracy", 2, expected=(1, 3)) == 2
+        assert other.record["metrics"] == [{"name": "accuracy", "value": 2.0, "unit": "", "expected": expected}]

