@@ -2,21 +2,26 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from accelerate import DistributedType
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from sapbert_utils.model.batches import batches, labels_of_ambiguous
-from sapbert_utils.model.encoder import encode, freeze, load_encoder
+from sapbert_utils.model.encoder import encode, freeze, load_encoder, make_chunks, pool, with_adapters
 from sapbert_utils.model.losses import get_loss, mine_all, multi_similarity_loss
 from sapbert_utils.model.recipes import RECIPES, get_recipe
-from sapbert_utils.model.step import train_step
-from sapbert_utils.model.training import learning_rate_factor, main, train
+from sapbert_utils.model.step import Step, train_step
+from sapbert_utils.model.tokens import tokenize
+from sapbert_utils.model.training import agreed_precision, learning_rate_factor, main, train
 from sapbert_utils.model.validation import linking_accuracy
 
 PAIRS = pd.DataFrame([(f"C{i // 2:07}", f"disease of type {i} of the {o}", f"{o} disorder {i}")
@@ -33,8 +38,14 @@ def encoder(loaded):
     return copy.deepcopy(loaded)
 
 
+@pytest.fixture
+def near(loaded):
+    """How near two computations of the same must come: kernels of a GPU add up in other orders."""
+    return 1e-5 if loaded.device.type == "cpu" else 1e-3
+
+
 def tiny(**changes):
-    return get_recipe("sapbert", **{"batch_size": 8, "learning_rate": 1e-3} | changes)
+    return get_recipe("sapbert", **{"batch_size": 8, "learning_rate": 1e-3, "precision": "fp32"} | changes)
 
 
 def flat(encoder, gradient=False):
@@ -49,11 +60,12 @@ def test_one_step_has_the_loss_and_gradient_of_two_padded_forward_passes(encoder
     sides = []
     for side in (names[:16], names[16:]):
         tokens = encoder.tokenizer(side, padding="max_length", truncation=True, max_length=25, return_tensors="pt")
+        tokens = tokens.to(encoder.device)
         hidden, mask = encoder.model(**tokens).last_hidden_state, tokens["attention_mask"][..., None]
         sides.append({"cls": hidden[:, 0], "mean": (hidden * mask).sum(1) / mask.sum(1),
                       "mean_all_tok": hidden.mean(1)}[pooling])
     padded = torch.cat(sides)
-    expected = multi_similarity_loss(padded, *mine_all(padded, labels))
+    expected = multi_similarity_loss(padded, *mine_all(padded, labels.to(encoder.device)))
     expected.backward()
     gradient = flat(encoder, gradient=True)
     encoder.model.zero_grad(set_to_none=True)
@@ -64,8 +76,45 @@ def test_one_step_has_the_loss_and_gradient_of_two_padded_forward_passes(encoder
     assert (ours - gradient).norm() < 1e-3 * gradient.norm() and abs(ours.norm() / gradient.norm() - 1) < 1e-4
 
 
+def in_double(loaded, pooling, words, rank):
+    """A small encoder in double precision, where rounding cannot hide or feign a difference."""
+    encoder = replace(loaded, model=copy.deepcopy(loaded.model).double(), pooling=pooling, lower=True)
+    freeze(encoder.model, words=words == "frozen")
+    if rank:
+        torch.manual_seed(0)
+        encoder = with_adapters(encoder, rank)
+        for name, weight in encoder.model.named_parameters():
+            if "lora_B" in name:  # zero at the start, where half of the adapters have no gradient
+                torch.nn.init.normal_(weight, std=0.02)
+        encoder.model.double()
+    return encoder
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all_tok"])
+@pytest.mark.parametrize("words, rank", [("trained", 0), ("frozen", 0), ("trained", 4)])
+def test_every_way_to_a_gradient_is_the_plain_steps(loaded, pooling, words, rank):
+    names, labels = next(batches(PAIRS, 16, 0))
+    plain, sides = in_double(loaded, pooling, words, rank), []
+    for side in (names[:16], names[16:]):
+        tokens = plain.tokenizer(side, padding="max_length", truncation=True, max_length=25, return_tensors="pt")
+        tokens = tokens.to(plain.device)
+        sides.append(pool(plain.model(**tokens).last_hidden_state, tokens["attention_mask"], pooling))
+    labels = labels.to(plain.device)
+    multi_similarity_loss(torch.cat(sides), *mine_all(torch.cat(sides), labels)).backward()
+    expected = flat(plain, gradient=True)
+    for cached in (False, True):
+        for packed in (False, True):
+            encoder = in_double(loaded, pooling, words, rank)
+            step = Step(encoder, get_loss(), cached=cached)
+            tokens = tokenize(encoder.tokenizer, encoder.prepare(names), 25)
+            step(make_chunks(encoder, tokens, 100, packed=packed), labels)
+            found = flat(encoder, gradient=True)
+            assert len(found) == len(expected) and expected.norm() > 0
+            assert (found - expected).norm() < 1e-5 * expected.norm(), (cached, packed)
+
+
 @pytest.mark.parametrize("recipe", [{}, {"loss": "infonce", "miner": "none"}])
-def test_cached_gradients_are_the_same_with_dropout(encoder, recipe):
+def test_cached_gradients_are_the_same_with_dropout(encoder, recipe, near):
     encoder.pooling = "mean"
     names, labels = next(batches(PAIRS, 16, 0))
     found = {}
@@ -74,17 +123,19 @@ def test_cached_gradients_are_the_same_with_dropout(encoder, recipe):
         encoder.model.train().zero_grad(set_to_none=True)
         loss, _ = train_step(encoder, names, labels, get_loss(**recipe), cached=cached, budget=100)
         found[cached] = loss, flat(encoder, gradient=True), torch.rand(3)
-    assert found[True][0] == found[False][0] and torch.equal(found[True][2], found[False][2])
-    assert (found[True][1] - found[False][1]).norm() < 1e-5 * found[False][1].norm()
+    assert found[True][0] == pytest.approx(found[False][0], rel=near)
+    assert torch.equal(found[True][2], found[False][2])
+    assert (found[True][1] - found[False][1]).norm() < near * found[False][1].norm()
     torch.manual_seed(8)
     encoder.model.zero_grad(set_to_none=True)
-    assert train_step(encoder, names, labels, get_loss(**recipe), cached=True)[0] != found[True][0]
+    assert train_step(encoder, names, labels, get_loss(**recipe), cached=True)[0] != pytest.approx(
+        found[True][0], rel=near)
 
 
 def test_same_seed_same_weights_other_seed_other_weights(loaded):
     def weights(seed):
         copied = copy.deepcopy(loaded)
-        history = train(copied, PAIRS, tiny(seed=seed), steps=3)
+        history = train(copied, PAIRS, tiny(seed=seed, deterministic=True), steps=3)
         return flat(copied), history
 
     first, history = weights(1)
@@ -104,8 +155,8 @@ def test_training_lowers_the_loss_and_keeps_the_best_by_validation(encoder, tmp_
     assert [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()] == history
 
 
-@pytest.mark.parametrize("stopped_at", [4, 7])
-def test_a_stopped_run_resumes_to_the_same_weights_bit_by_bit(loaded, tmp_path, stopped_at):
+@pytest.mark.parametrize("stopped_at, precision", [(4, "fp32"), (7, "fp32"), (4, "bf16")])
+def test_a_stopped_run_resumes_to_the_same_weights_bit_by_bit(loaded, tmp_path, stopped_at, precision):
     class Stop(Exception):
         pass
 
@@ -113,10 +164,12 @@ def test_a_stopped_run_resumes_to_the_same_weights_bit_by_bit(loaded, tmp_path, 
         if len(history) == stopped_at:
             raise Stop
 
-    recipe, whole, resumed = tiny(schedule="linear"), copy.deepcopy(loaded), copy.deepcopy(loaded)
+    recipe = tiny(schedule="linear", precision=precision, deterministic=True)
+    whole, resumed = copy.deepcopy(loaded), copy.deepcopy(loaded)
     expected = train(whole, PAIRS, recipe, steps=10)
     with pytest.raises(Stop):
-        train(copy.deepcopy(loaded), PAIRS, recipe, steps=10, folder=tmp_path, checkpoint_every=3, on_step=stop)
+        train(copy.deepcopy(loaded), PAIRS, recipe, steps=10, folder=tmp_path, checkpoint_every=3, on_step=stop,
+              read_every=1)
     with pytest.raises(ValueError, match="holds checkpoints of a run.*resume it"):
         train(copy.deepcopy(loaded), PAIRS, recipe, steps=10, folder=tmp_path)
     history = train(resumed, PAIRS, recipe, steps=10, folder=tmp_path, checkpoint_every=3, resume=True)
@@ -124,7 +177,35 @@ def test_a_stopped_run_resumes_to_the_same_weights_bit_by_bit(loaded, tmp_path, 
     assert [(r["step"], r["loss"], r["lr"]) for r in history] == [(r["step"], r["loss"], r["lr"]) for r in expected]
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 10
     with pytest.raises(ValueError, match="learning_rate: then 0.001, now 0.002"):
-        train(resumed, PAIRS, tiny(schedule="linear", learning_rate=2e-3), steps=10, folder=tmp_path, resume=True)
+        train(resumed, PAIRS, replace(recipe, learning_rate=2e-3), steps=10, folder=tmp_path, resume=True)
+
+
+def test_the_checkpoint_says_where_to_go_on_when_the_history_lacks_lines(loaded, tmp_path):
+    recipe, ends = tiny(schedule="linear", deterministic=True), []
+    for folder in (tmp_path / "whole", tmp_path / "cut"):
+        train(copy.deepcopy(loaded), PAIRS, recipe, steps=6, folder=folder, checkpoint_every=3)
+        for checkpoint in (folder / "checkpoints").glob("step-00000006"):
+            shutil.rmtree(checkpoint)
+    history = tmp_path / "cut" / "history.jsonl"
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[:1]))
+    for folder in (tmp_path / "whole", tmp_path / "cut"):
+        encoder = copy.deepcopy(loaded)
+        records = train(encoder, PAIRS, recipe, steps=6, folder=folder, checkpoint_every=3, resume=True)
+        ends.append((flat(encoder), [r["step"] for r in records]))
+    assert torch.equal(ends[0][0], ends[1][0])
+    assert ends[0][1] == [1, 2, 3, 4, 5, 6] and ends[1][1] == [1, 4, 5, 6]
+
+
+def test_numbers_read_every_few_steps_are_those_of_every_step(loaded, tmp_path):
+    kept = {}
+    for every in (1, 4):
+        seen = []
+        history = train(copy.deepcopy(loaded), PAIRS, tiny(deterministic=True), steps=10, folder=tmp_path / str(every),
+                        read_every=every, on_step=lambda h, seen=seen: seen.append(len(h)))
+        kept[every] = [(r["step"], r["loss"], r["kept"]) for r in history]
+        assert seen == list(range(1, 11)) if every == 1 else seen[0] <= 4 and seen[-1] == 10 and len(seen) < 10
+        assert len((tmp_path / str(every) / "history.jsonl").read_text().splitlines()) == 10
+    assert kept[1] == kept[4]
 
 
 def test_a_broken_model_stops_with_the_step_and_the_last_good_checkpoint(encoder, tmp_path):
@@ -133,7 +214,16 @@ def test_a_broken_model_stops_with_the_step_and_the_last_good_checkpoint(encoder
             encoder.model.embeddings.LayerNorm.weight.data.fill_(float("nan"))
 
     with pytest.raises(FloatingPointError, match="not finite at step 4: .*/step-00000002 is the last good"):
-        train(encoder, PAIRS, tiny(), steps=6, folder=tmp_path, checkpoint_every=2, on_step=poison)
+        train(encoder, PAIRS, tiny(), steps=9, folder=tmp_path, checkpoint_every=2, on_step=poison, read_every=1)
+
+
+def test_a_broken_step_is_named_and_never_saved_when_numbers_are_read_later(encoder, tmp_path):
+    def poison(history):
+        encoder.model.embeddings.LayerNorm.weight.data.fill_(float("nan"))
+
+    with pytest.raises(FloatingPointError, match="not finite at step 3: .*/step-00000002 is the last good"):
+        train(encoder, PAIRS, tiny(), steps=9, folder=tmp_path, checkpoint_every=2, on_step=poison, read_every=2)
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
 
 
 def test_ambiguous_names_are_not_pushed_apart(loaded):
@@ -152,7 +242,8 @@ def test_dropout_is_the_recipes(loaded):
     encoder = copy.deepcopy(loaded)
     names, labels = next(batches(PAIRS, 8, 1))
     encoder.lower = True
-    assert steps[0.0][0] == train_step(encoder, names, labels, get_loss())[0]  # as in evaluation
+    in_evaluation = train_step(encoder, names, labels, get_loss())[0]
+    assert steps[0.0][0] == pytest.approx(in_evaluation, rel=1e-6)
 
 
 def test_frozen_word_embeddings_do_not_move(encoder):
@@ -163,7 +254,7 @@ def test_frozen_word_embeddings_do_not_move(encoder):
     assert not torch.equal(layer, encoder.model.encoder.layer[0].output.dense.weight)
 
 
-def test_frozen_layers_do_not_move_and_the_others_take_the_same_step():
+def test_frozen_layers_do_not_move_and_the_others_take_the_same_step(near):
     names, labels = next(batches(PAIRS, 8, 1))
     whole, frozen = load_encoder("minilm", 2), load_encoder("minilm", 2)
     freeze(frozen.model, layers=1)
@@ -171,7 +262,7 @@ def test_frozen_layers_do_not_move_and_the_others_take_the_same_step():
         train_step(encoder, names, labels, get_loss())
     for (name, a), b in zip(whole.model.named_parameters(), frozen.model.parameters(), strict=True):
         below = name.startswith(("embeddings.", "encoder.layer.0."))
-        assert b.grad is None if below else torch.allclose(a.grad, b.grad, rtol=1e-5, atol=1e-8), name
+        assert b.grad is None if below else torch.allclose(a.grad, b.grad, rtol=near, atol=near * 1e-3), name
     with pytest.raises(ValueError, match="freeze_layers is 2 of 2 layers"):
         train(frozen, PAIRS, tiny(freeze_layers=2), steps=1)
     train(frozen, PAIRS, tiny(), steps=1)
@@ -228,7 +319,7 @@ def test_recipes_are_the_released_ones_and_refusals_say_what_is_right(encoder):
     assert RECIPES["xling-bitext"].epochs == 5 and RECIPES["sapbert-mean-token"].pooling == "mean_all_tok"
     for call, message in ((lambda: get_recipe("sapbort"), "sapbert, sapbert-mean-token, sapbert-xlmr"),
                           (lambda: get_recipe("sapbert", rate=1), "unknown setting 'rate'.*learning_rate"),
-                          (lambda: train(encoder, PAIRS, tiny(precision="fp8")), "fp32, bf16, fp16"),
+                          (lambda: train(encoder, PAIRS, tiny(precision="fp8")), "auto, fp32, bf16, fp16"),
                           (lambda: train(encoder, PAIRS, tiny(loss="mse")), "ms, circle, triplet"),
                           (lambda: learning_rate_factor("cosine", 0, 1), "constant or linear")):
         with pytest.raises(ValueError, match=message):
@@ -256,8 +347,8 @@ def test_the_command_trains_a_folder_that_plain_transformers_loads(tmp_path):
     tokenizer, plain = AutoTokenizer.from_pretrained(tmp_path / "model"), AutoModel.from_pretrained(tmp_path / "model")
     with torch.inference_mode():
         vector = plain.eval()(**tokenizer(["heart disorder"], return_tensors="pt")).last_hidden_state[:, 0]
-    ours = encode(load_encoder(str(tmp_path / "model")), ["heart disorder"])
-    assert torch.allclose(vector, torch.from_numpy(ours), atol=1e-5)
+    ours = encode(load_encoder(str(tmp_path / "model")), ["heart disorder"], precision="fp32")
+    assert torch.allclose(vector, torch.from_numpy(ours), atol=2e-5)
 
 
 def processes(launch, tmp_path, count, *more):
@@ -273,9 +364,12 @@ from sapbert_utils.model.losses import get_loss
 from sapbert_utils.pairs import read_pairs
 from sapbert_utils.model.step import train_step
 
-accelerator, encoder = Accelerator(), load_encoder("minilm", 1, pooling="mean")
+accelerator = Accelerator()
+encoder = load_encoder("minilm", 1, pooling="mean", device=str(accelerator.device))
 assert accelerator.num_processes == int(sys.argv[3])
-loss, kept = train_step(encoder, *next(batches(read_pairs(sys.argv[1]), 16, 0)), get_loss(), accelerator=accelerator)
+names, labels = next(batches(read_pairs(sys.argv[1]), 16, 0))
+names, labels = names[:-1], labels[:-1]  # 31 names: no equal shares
+loss, kept = train_step(encoder, names, labels, get_loss(), accelerator=accelerator)
 if accelerator.is_main_process:
     grads = [w.grad.flatten() for w in encoder.model.parameters() if w.grad is not None]
     torch.save({"loss": loss, "kept": kept, "gradient": torch.cat(grads)}, sys.argv[2])
@@ -310,6 +404,35 @@ def test_two_processes_train_the_model_of_one(launch, tmp_path, loaded):
 
     difference = length([one[k] - two[k] for k in one])
     assert difference < 1e-4 * length(one.values()) and difference < 0.05 * length([one[k] - base[k] for k in one])
+
+
+def test_two_processes_train_on_names_with_three_a_concept(launch, tmp_path):
+    rows = [(cui, name) for cui, one, two in PAIRS.itertuples(index=False) for name in (one, two)]
+    kept = pd.DataFrame(rows[1:], columns=["cui", "name"]).groupby("cui").head(3)  # the first concept has fewer
+    file = tmp_path / "names.txt"
+    file.write_text("".join("||".join(row) + "\n" for row in kept.itertuples(index=False)), encoding="utf-8")
+    ends = []
+    for count in (1, 2):
+        run = launch(tmp_path, count, "-m", "sapbert_utils.model.training", "--names", str(file), "--model", "minilm",
+                     "--output", str(tmp_path / f"of-{count}"), "--batch-size", "6", "--names-per-concept", "3",
+                     "--steps", "5", "--dropout", "0", "--precision", "fp32", "--learning-rate", "1e-3")
+        assert run.wait(timeout=300) == 0, (tmp_path / "log").read_text()[-3000:]
+        lines = (tmp_path / f"of-{count}.training" / "history.jsonl").read_text().splitlines()
+        ends.append([json.loads(line)["loss"] for line in lines])
+    assert len(ends[0]) == 5 and ends[0] == pytest.approx(ends[1], rel=1e-4)
+
+
+def test_ways_to_launch_that_are_not_known_are_refused():
+    def asks(kind, mixed="no", precision="auto"):
+        launched = SimpleNamespace(distributed_type=kind, mixed_precision=mixed)
+        return agreed_precision(launched, precision, torch.device("cpu"))
+
+    for kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        with pytest.raises(ValueError, match=f"{kind}.*accelerate launch --multi_gpu"):
+            asks(DistributedType[kind])
+    assert asks(DistributedType.MULTI_GPU, "bf16") == "bf16" and asks(DistributedType.NO, "fp16", "fp16") == "fp16"
+    with pytest.raises(ValueError, match="--mixed_precision fp16, the recipe says precision bf16"):
+        asks(DistributedType.NO, "fp16", "bf16")
 
 
 def test_a_killed_process_resumes_to_the_weights_of_an_undisturbed_one(launch, tmp_path):
