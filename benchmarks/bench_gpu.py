@@ -4,6 +4,7 @@
     python benchmarks/bench_gpu.py --pairs pairs.txt    # real names, from notebook 01
     python benchmarks/bench_gpu.py --small              # a few steps of tiny sizes: shows that it runs, on any machine
     python benchmarks/bench_gpu.py --output gpu.json    # and writes what it measured, with the card's name
+    python benchmarks/bench_gpu.py --table steps.csv    # and the steps alone, as notebook 03 shows them
 
 Models have random weights (their speed does not depend on them) and the sizes of MiniLM-L6, BERT-base and XLM-R base.
 "original" is a rendering of the original repository's step: two sides padded to 25 tokens, one after the other, fp16 by
@@ -19,6 +20,7 @@ import argparse
 import itertools
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -168,7 +170,7 @@ def time_steps(kind: str, pairs: pd.DataFrame, size: int, way: str, device: str,
             close()
     memory = torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else 0.0
     return {"model": kind, "pairs": size, "way": way, "ms": 1e3 * whole, "host ms": 1e3 * host, "first four, s": first,
-            "of peak": 12 * weights * tokens * size / whole / peak, "peak GB": memory,
+            "of peak": float(12 * weights * tokens * size / whole / peak), "peak GB": memory,
             "epoch, min": UMLS_PAIRS / size * whole / 60, "tokens a name": float(tokens)}
 
 
@@ -188,7 +190,6 @@ def time_encoding(kind: str, names: list[str], device: str) -> list[dict]:
         return np.concatenate(parts)
 
     def with_library(names: list[str]) -> np.ndarray:
-        import tempfile
 
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -248,6 +249,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, help="a pair file, in place of made-up names")
     parser.add_argument("--small", action="store_true", help="tiny sizes")
     parser.add_argument("--output", type=Path, help="a JSON file for the results")
+    parser.add_argument("--table", type=Path, help="a CSV file for the steps")
     options = parser.parse_args()
     device, started = "cuda" if torch.cuda.is_available() else "cpu", time.perf_counter()
     card = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -270,10 +272,10 @@ def main() -> None:
     if options.small:
         plan = [("tiny", size, way, 2) for size in (16, 64) for way in ("original", "ours")]
     else:
-        ways = [("MiniLM-L6", 256, "original", 8), ("MiniLM-L6", 256, "ours", 100), ("MiniLM-L6", 2048, "original", 4),
+        ways = [("MiniLM-L6", 256, "original", 8), ("MiniLM-L6", 256, "ours", 100), ("MiniLM-L6", 2048, "original", 3),
                 ("MiniLM-L6", 2048, "ours", 40), ("BERT-base", 256, "original", 8), ("BERT-base", 256, "eager", 40),
                 ("BERT-base", 256, "ours", 100), ("BERT-base", 256, "fp32", 8), ("BERT-base", 256, "deterministic", 40),
-                ("BERT-base", 2048, "original", 4), ("BERT-base", 2048, "eager", 12), ("BERT-base", 2048, "ours", 30),
+                ("BERT-base", 2048, "original", 3), ("BERT-base", 2048, "eager", 12), ("BERT-base", 2048, "ours", 30),
                 ("XLM-R base", 256, "original", 8), ("XLM-R base", 256, "ours", 60), ("XLM-R base", 2048, "ours", 20)]
         plan = ways if device == "cuda" else [(kind, size, way, 1) for kind, size, way, _ in ways
                                               if size == 256 and way in ("original", "ours")]
@@ -291,6 +293,8 @@ def main() -> None:
     scale = (64, 5000, 32) if options.small else (4096, 1_000_000, 768) if device == "cuda" else (960, 100_000, 384)
     searching = time_search(*scale, device)
     show("Search", searching)
+    if options.table:
+        pd.DataFrame(steps).assign(card=card).round(4).to_csv(options.table, index=False)
     spent = time.perf_counter() - started
     print(f"\n{spent:.0f} s in all")
     if options.output:

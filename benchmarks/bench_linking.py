@@ -1,8 +1,8 @@
 """Encoding a dictionary and searching it: this project's way beside renderings of two others, on the same model.
 
-    python tests/bench_linking.py                            # 73,024 open English names, from notebook 01's demo run
-    python tests/bench_linking.py --dictionary id_name.txt   # another dictionary of id||name lines
-    python tests/bench_linking.py --pooling mean             # in place of SapBERT's [CLS]
+    python benchmarks/bench_linking.py                            # 73,024 open English names, from notebook 01
+    python benchmarks/bench_linking.py --dictionary id_name.txt   # another dictionary of id||name lines
+    python benchmarks/bench_linking.py --pooling mean             # in place of SapBERT's [CLS]
 
 Encoding, against (a) the original repository's path: batches of 2,048 as they come, every name padded to 25 tokens;
 and (b) sentence-transformers' encode. Each way encodes the same names once, and all vectors are compared. Searching 960

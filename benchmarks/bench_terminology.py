@@ -1,7 +1,7 @@
 """From a MRCONSO.RRF to the pair file: this project's way beside a plain rendering of the original repository's steps.
 
-    python tests/bench_terminology.py            # 1, 4 and 15 million lines
-    python tests/bench_terminology.py 1 2        # other sizes, in million lines
+    python benchmarks/bench_terminology.py            # 1, 4 and 15 million lines
+    python benchmarks/bench_terminology.py 1 2        # other sizes, in million lines
 
 The file is made up, in the UMLS's shape: 3.4 lines a concept with a heavy tail up to 5,000, 25 languages, 70 % English.
 Each way runs in its own process on the same file; memory is the largest resident set of that process. The plain way

@@ -1,7 +1,7 @@
 """One training step: this project's way beside a plain rendering of the original repository's; and the miner alone.
 
-    python tests/bench_training.py                 # needs the English pair file: python -m sapbert_utils run 01
-    python tests/bench_training.py pairs.txt       # another pair file
+    python benchmarks/bench_training.py                 # needs the English pair file: python -m sapbert_utils run 01
+    python benchmarks/bench_training.py pairs.txt       # another pair file
 
 Both ways take the same batches of 256 real pairs in one process, in turns, and the medians are compared: MiniLM-L6 with
 its weights, and a BERT of base size with random ones (its speed does not depend on them). Then each way runs in a

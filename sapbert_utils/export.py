@@ -20,7 +20,7 @@ from tokenizers import normalizers
 from transformers import PreTrainedTokenizerFast
 
 from .linking import new_folder
-from .model.encoder import Encoder, _quiet, pool, token_chunks
+from .model.encoder import Encoder, _quiet, pool
 
 BATCH = 256
 
@@ -80,11 +80,13 @@ def to_onnx(encoder: Encoder, folder: Path | str) -> Path:
     to a file of their own beside."""
     with new_folder(folder) as new:
         portable_tokenizer(encoder).backend_tokenizer.save(str(new / "tokenizer.json"))
-        _, example, mask = next(token_chunks(encoder, ["heart attack", "long" * encoder.max_length], 10**6))
+        names = encoder.prepare(["heart attack", "long" * encoder.max_length])
+        example = encoder.tokenizer(names, padding=True, truncation=True, max_length=encoder.max_length,
+                                    return_tensors="pt")
         sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
         logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # no torchvision here
         large = sum(weight.nbytes for weight in encoder.model.parameters()) > 1.9e9  # beyond what one file may hold
-        given = (example.cpu(), mask.cpu())
+        given = (example["input_ids"], example["attention_mask"])
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it reports its progress
             warnings.simplefilter("ignore", FutureWarning)  # torch calls what torch deprecates
             torch.onnx.export(_Pooled(encoder).eval(), given, str(new / "model.onnx"), dynamo=True, verbose=False,

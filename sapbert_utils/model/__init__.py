@@ -1,27 +1,37 @@
 """In: names, pairs of names, a base model. Out: vectors of names, and trained model folders.
-May use ``open_data`` and ``results``; knows nothing of linking, evaluation or the course.
+May use ``open_data``, ``pairs`` and ``results``; knows nothing of linking, evaluation or the course.
 Read in this order: encoder, tokens, losses, batches, recipes, step, training, checkpoints, validation.
 """
 
-from importlib import import_module
+from .batches import batches, false_negatives, hold_out_concepts, labels_of_ambiguous
+from .encoder import (
+    blend,
+    encode,
+    encode_poolings,
+    forward_chunk,
+    load_encoder,
+    pool,
+    save_encoder,
+    training_precision,
+)
+from .losses import get_loss, mine_all, multi_similarity_loss
+from .recipes import RECIPES, get_recipe, model_card
+from .step import Step, train_step
+from .tokens import tokenize
+from .validation import linking_accuracy
 
-_HOMES = {
-    "batches": ("batches", "false_negatives", "hold_out_concepts", "labels_of_ambiguous"),
-    "encoder": ("blend", "encode", "encode_poolings", "forward_chunk", "load_encoder", "pool", "save_encoder",
-                "training_precision"),
-    "losses": ("get_loss", "mine_all", "multi_similarity_loss"),
-    "recipes": ("RECIPES", "get_recipe", "model_card"),
-    "step": ("Step", "train_step"),
-    "tokens": ("tokenize",),
-    "training": ("learning_rate_factor", "train"),
-    "validation": ("linking_accuracy",),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
-__all__ = list(_HOME)
+__all__ = [
+    "RECIPES", "Step", "batches", "blend", "encode", "encode_poolings", "false_negatives", "forward_chunk",
+    "get_loss", "get_recipe", "hold_out_concepts", "labels_of_ambiguous", "learning_rate_factor", "linking_accuracy",
+    "load_encoder", "mine_all", "model_card", "multi_similarity_loss", "pool", "save_encoder", "tokenize", "train",
+    "train_step", "training_precision",
+]
 
 
 def __getattr__(name: str):
-    """Public names are loaded when they are asked for, so that what needs no torch does not wait for it."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    """``training`` is also a program (``python -m``), which must not be loaded before it is run."""
+    if name in ("learning_rate_factor", "train"):
+        from . import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
