@@ -12,8 +12,8 @@ autocast with a loss scaler, the library's miner and loss, AdamW's default step.
 recorded kernels. A step is timed from the batch's drawing to the optimiser's end, over some steps, with the names
 tokenised in the background as in training. "host" is the time that Python and the driver take to issue a step's work.
 "of peak" is the useful arithmetic (six operations a weight of the layers and each real token) in that time, as a share
-of the matrix product that the card was measured to do. Encoding and search are timed from names and arrays in memory to
-arrays in memory. The first steps, in which kernels are chosen and recorded, are given apart.
+of the bf16 matrix product that the card was measured to do, whatever the precision. Encoding and search are timed from
+names and arrays in memory to arrays in memory. The first steps, in which kernels are chosen, are given apart.
 """
 
 import argparse
@@ -35,8 +35,10 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, XLMRobe
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from sapbert_utils.linking import Prepared, search  # noqa: E402
 from sapbert_utils.model.batches import Batches  # noqa: E402
-from sapbert_utils.model.encoder import Encoder, encode, training_precision, with_quick_dropout  # noqa: E402
+from sapbert_utils.model.encoder import Encoder, with_quick_dropout  # noqa: E402
+from sapbert_utils.model.encoding import encode  # noqa: E402
 from sapbert_utils.model.losses import get_loss  # noqa: E402
+from sapbert_utils.model.precision import training_precision  # noqa: E402
 from sapbert_utils.model.step import Step, deterministic  # noqa: E402
 from sapbert_utils.model.tokens import TokenStore, ahead  # noqa: E402
 
@@ -159,6 +161,7 @@ def time_steps(kind: str, pairs: pd.DataFrame, size: int, way: str, device: str,
                        our_steps(encoder, batches, precision, way != "eager"))
         try:
             first = seconds_of(lambda: [take() for _ in range(4)], device)
+            seconds_of(lambda: [take() for _ in range(min(count, 8))], device)  # in which kernels are recorded
             whole = seconds_of(lambda: [take() for _ in range(count)], device) / count
             host = 0.0
             for _ in range(4):  # with the card idle before each, so that no queue is waited for

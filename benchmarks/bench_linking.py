@@ -25,7 +25,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from sapbert_utils.export import to_sentence_transformers  # noqa: E402
 from sapbert_utils.linking import search  # noqa: E402
-from sapbert_utils.model.encoder import encode, load_encoder, pool  # noqa: E402
+from sapbert_utils.model.encoder import load_encoder  # noqa: E402
+from sapbert_utils.model.encoding import encode, pool  # noqa: E402
 from sapbert_utils.pairs import clean_names  # noqa: E402
 from sapbert_utils.profiles import get_profile  # noqa: E402
 from sapbert_utils.rrf import read_mrconso  # noqa: E402

@@ -9,7 +9,8 @@ from scipy.stats import binomtest
 
 from .benchmarks import Benchmark
 from .linking import encode_cached, search
-from .model.encoder import Encoder, encode_poolings
+from .model.encoder import Encoder
+from .model.encoding import encode_poolings
 from .protocols import Predictions, predict, score
 
 

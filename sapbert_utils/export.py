@@ -20,7 +20,8 @@ from tokenizers import normalizers
 from transformers import PreTrainedTokenizerFast
 
 from .linking import new_folder
-from .model.encoder import Encoder, _quiet, pool
+from .model.encoder import Encoder, _quiet
+from .model.encoding import pool
 
 BATCH = 256
 

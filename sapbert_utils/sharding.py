@@ -18,7 +18,8 @@ import pandas as pd
 from accelerate import Accelerator
 
 from .linking import Linker, fingerprint, make_index
-from .model.encoder import Encoder, encode, load_encoder
+from .model.encoder import Encoder, load_encoder
+from .model.encoding import encode
 from .results import write_json
 
 
@@ -43,11 +44,12 @@ def encode_shards(encoder: Encoder, names: Sequence[str], folder: Path | str, si
     for i in range(rank, count, processes):
         if not paths[i].exists():
             part = names[i * size : (i + 1) * size]
-            vectors = encode(encoder, part, progress=f"{progress} {i + 1}/{count}" if progress else "")
+            title = f"{progress} {i + 1}/{count}" if progress else ""
+            vectors = encode(encoder, part, progress=title, dtype=dtype)
             folder.mkdir(parents=True, exist_ok=True)
             partial = paths[i].with_suffix(f".{rank}.partial")
             with open(partial, "wb") as out:
-                np.save(out, vectors.astype(dtype))
+                np.save(out, vectors)
             os.replace(partial, paths[i])
     return paths
 

@@ -14,7 +14,8 @@ from sapbert_utils.evaluation import (
     mean_reciprocal_rank,
     paired_comparison,
 )
-from sapbert_utils.model.encoder import encode, load_encoder
+from sapbert_utils.model.encoder import load_encoder
+from sapbert_utils.model.encoding import encode
 from sapbert_utils.protocols import predict, score
 
 NAMES = ("heart attack", "myocardial infarction", "fever", "high fever", "ache of the head")

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from sapbert_utils.export import encode_onnx, to_onnx, to_parquet, to_sentence_transformers
-from sapbert_utils.model.encoder import encode, load_encoder
+from sapbert_utils.model.encoder import load_encoder
+from sapbert_utils.model.encoding import encode
 
 NAMES = [" Heart Attack", "MI", "myocardial infarction of the anterior wall, unspecified, " * 3, "Fièvre"]
 

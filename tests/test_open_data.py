@@ -173,7 +173,8 @@ def packed():
 
 
 def test_the_converted_encoder_gives_the_known_cosines(packed, tmp_path):
-    from sapbert_utils.model.encoder import encode, load_encoder
+    from sapbert_utils.model.encoder import load_encoder
+    from sapbert_utils.model.encoding import encode
 
     encoder = load_encoder(str(e5.convert_e5(tmp_path / "e5", packed)), pooling="mean", prefix="query: ", device="cpu")
     pairs = {("myocardial infarction", "infarto de miocardio"): 0.953, ("heart attack", "Herzinfarkt"): 0.928,

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from sapbert_utils.linking import Linker, search
-from sapbert_utils.model.encoder import encode, load_encoder
+from sapbert_utils.model.encoder import load_encoder
+from sapbert_utils.model.encoding import encode
 from sapbert_utils.sharding import encode_shards, linker_of_shards, open_shards, shard_index
 
 NAMES = [f"type {i} disease of organ {i % 7}" for i in range(250)]

@@ -1,23 +1,18 @@
 """In: names, pairs of names, a base model. Out: vectors of names, and trained model folders.
 May use ``open_data``, ``pairs`` and ``results``; knows nothing of linking, evaluation or the course.
-Read in this order: encoder, tokens, losses, batches, recipes, step, training, checkpoints, validation.
+Read in this order: encoder, tokens, precision, encoding; losses, batches, recipes, step, training; the rest.
+Run it: ``python -m sapbert_utils.model --help``.
 """
 
 from .batches import batches, false_negatives, hold_out_concepts, labels_of_ambiguous
-from .encoder import (
-    blend,
-    encode,
-    encode_poolings,
-    forward_chunk,
-    load_encoder,
-    pool,
-    save_encoder,
-    training_precision,
-)
+from .encoder import blend, load_encoder, save_encoder
+from .encoding import encode, encode_poolings, forward_chunk, pool
 from .losses import get_loss, mine_all, multi_similarity_loss
+from .precision import training_precision
 from .recipes import RECIPES, get_recipe, model_card
 from .step import Step, train_step
 from .tokens import tokenize
+from .training import learning_rate_factor, train
 from .validation import linking_accuracy
 
 __all__ = [
@@ -27,11 +22,3 @@ __all__ = [
     "train_step", "training_precision",
 ]
 
-
-def __getattr__(name: str):
-    """``training`` is also a program (``python -m``), which must not be loaded before it is run."""
-    if name in ("learning_rate_factor", "train"):
-        from . import training
-
-        return getattr(training, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,6 +27,8 @@ class Batches:
         self.seed, self.sampling, self.names_per_concept = seed, sampling, names_per_concept
         sides = [data[side].to_numpy(dtype=object) for side in SIDES if side in data]
         numbers, self.names = pd.factorize(np.concatenate(sides))  # every distinct name has a number
+        if (numbers < 0).any():
+            raise ValueError(f"row {int(np.argmax(numbers < 0)) % len(data)} of the data lacks a name")
         self.numbers = numbers.reshape(len(sides), -1)  # (sides, rows)
 
     def __call__(self, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:

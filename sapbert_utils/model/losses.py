@@ -19,8 +19,7 @@ LOSSES: dict[str, Callable] = {
     "nca": losses.NCALoss,
     "cosine": lambda: losses.ContrastiveLoss(pos_margin=1, neg_margin=0, distance=distances.CosineSimilarity()),
 }
-BLOCK = {"cpu": 512}  # anchors whose rows of the N × N matrices are held at a time; elsewhere:
-LARGE_BLOCK = 4096
+BLOCK, LARGE_BLOCK = 512, 4096  # anchors whose rows of the N × N matrices are held at a time, on a CPU and on a GPU
 LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -73,7 +72,7 @@ def mined_multi_similarity(embeddings: torch.Tensor, labels: torch.Tensor, ignor
         positive, negative = mine_all(embeddings, labels, margin, ignore, rows)
         return multi_similarity_loss(embeddings, positive, negative, rows=rows) * len(positive), positive.sum()
 
-    n, block = len(labels), block or BLOCK.get(embeddings.device.type, LARGE_BLOCK)
+    n, block = len(labels), block or (BLOCK if embeddings.device.type == "cpu" else LARGE_BLOCK)
     if n <= block:
         total, kept = of(slice(0, n))
     else:

@@ -8,12 +8,14 @@ import torch
 import torch.distributed
 from accelerate import Accelerator
 
-from .encoder import DTYPES, Encoder, Twin, check_precision, forward_chunk, make_chunks
+from .encoder import BERT_LIKE, Encoder
+from .encoding import forward_chunk, make_chunks
 from .losses import LossFunction, never_waits
+from .precision import DTYPES, Twin, check_precision
 from .tokens import Chunk, Tokens, tokenize
 
-BUDGET = {"cpu": 768}  # tokens of a chunk: what stays in a core's caches; elsewhere:
-LARGE_BUDGET = 1 << 16
+BUDGET, LARGE_BUDGET = 768, 1 << 16  # tokens of a chunk: what stays in a CPU core's caches, and what fills a GPU
+GRAPHS = 8  # shapes of batches that are recorded at the most: each takes memory
 BUCKET = 1 << 25  # numbers that travel between processes at a time
 
 
@@ -43,13 +45,16 @@ class Step:
                  budget: int | None = None, graphs: bool = True):
         self.encoder, self.loss, self.cached, self.scaler = encoder, loss, cached, scaler
         self.accelerator, self.device = accelerator, encoder.device
-        self.budget = budget or BUDGET.get(self.device.type, LARGE_BUDGET)
+        self.budget = budget or (BUDGET if self.device.type == "cpu" else LARGE_BUDGET)
         dtype = DTYPES[check_precision(precision)]
         self.twin = Twin(encoder.model, dtype) if dtype else None
         self.worker = replace(encoder, model=self.twin.model, twin=None) if dtype else encoder
-        # the copy's weights belong to no other computation, which recording needs: so not in fp32
-        graphs = graphs and self.twin is not None and self.device.type == "cuda" and not cached and never_waits(loss)
-        self.graphs = {} if graphs else None
+        # recording needs weights that nothing else computes gradients of: the half-precision copy's are such
+        self.records = (graphs and self.twin is not None and self.device.type == "cuda" and not cached
+                        and never_waits(loss) and self.processes == 1 and encoder.base.config.model_type in BERT_LIKE)
+        self.graphs: dict[tuple, Graph | None] = {}  # shapes of a batch -> the recorded step; None: seen once
+        self.gradients: list[torch.Tensor] = []  # to which all recorded steps write
+        self.stream = torch.cuda.Stream(self.device) if self.records else None
 
     @property
     def processes(self) -> int:
@@ -62,6 +67,9 @@ class Step:
 
     def chunks(self, tokens: Tokens) -> list[Chunk]:
         """This process's share of the names of a batch, in chunks; safe to call in a background thread."""
+        if len(tokens) < self.processes:
+            raise ValueError(f"a batch of {len(tokens)} names cannot be shared by {self.processes} processes: raise "
+                             f"batch_size")
         chunks = make_chunks(self.encoder, tokens.take(self.share(len(tokens))), self.budget)
         return chunks if self.device.type != "cuda" else [chunk.pinned() for chunk in chunks]
 
@@ -79,12 +87,14 @@ class Step:
         """
         self.encoder.model.zero_grad(set_to_none=True)
         labels = labels.to(self.device, non_blocking=True)
-        if self.graphs is not None and len(chunks) == 1 and self.processes == 1 and ignore is None:
+        if self.records and len(chunks) == 1 and ignore is None:
             key = tuple(tuple(x.shape) for x in [*chunks[0].tensors(), labels])
-            if key not in self.graphs:
-                pool = next(iter(self.graphs.values())).pool if self.graphs else None
-                self.graphs[key] = Graph(self, chunks[0].to(self.device), labels, pool)
-            return self.graphs[key].play(chunks[0], labels)
+            recorded = [graph for graph in self.graphs.values() if graph]
+            if key in self.graphs and self.graphs[key] is None and len(recorded) < GRAPHS:
+                self.graphs[key] = Graph(self, chunks[0].to(self.device), labels, recorded)
+            self.graphs.setdefault(key)  # a shape that comes once only is not worth recording
+            if self.graphs[key]:
+                return self.graphs[key].play(chunks[0], labels)
         ignore = None if ignore is None else ignore.to(self.device)
         return self.compute([chunk.to(self.device) for chunk in chunks], labels, ignore)
 
@@ -110,14 +120,13 @@ class Step:
                 gradient = torch.autograd.grad(value, vectors)[0][self.share(len(labels))].index_select(0, order)
             else:  # a library's loss that found no pair
                 gradient = torch.zeros_like(own)
-            if not self.cached:  # (3) from there to the weights
-                self._backward(own, gradient)
-            else:
-                gradients = gradient.split([len(part) for part in parts])
-                for chunk, state, part in zip(chunks, states, gradients, strict=True):
-                    with _replayed(state, self.device):
-                        self._backward(_full(forward_chunk(self.worker, chunk)), part)
-        self._return_gradients()
+            gradients = gradient.split([len(part) for part in parts])
+            for i in reversed(range(len(chunks))):  # (3) from there to the weights, the last activations first
+                if self.cached:
+                    with _replayed(states[i], self.device):
+                        self._backward(_full(forward_chunk(self.worker, chunks[i])), gradients[i])
+                else:
+                    self._backward(parts.pop(), gradients[i])
         if self.processes > 1:
             self._sum_over_processes(chunks)
         return torch.where(finite, value.detach(), torch.nan), torch.as_tensor(kept, device=self.device)
@@ -125,28 +134,26 @@ class Step:
     def _backward(self, vectors: torch.Tensor, gradient: torch.Tensor) -> None:
         surrogate = (vectors * gradient).sum()
         (self.scaler.scale(surrogate) if self.scaler else surrogate).backward()
+        if self.twin:
+            self.twin.give_gradients()
 
     @contextmanager
     def _sparse_words(self) -> Iterator[None]:
         """On a CPU each chunk's gradient of the word embeddings holds only the rows it touched: else it would be
         a matrix of the whole vocabulary, most of it zeros, added once a chunk."""
-        words = self.worker.model.get_input_embeddings()
-        words.sparse = self.device.type == "cpu" and words.weight.dtype != torch.float16  # which torch cannot add so
+        tables = [self.worker.model.get_input_embeddings()]
+        if self.twin:  # of the small tables too: a sum of hundreds of rows in half precision would lose its last terms
+            tables = [module for module in self.worker.model.modules() if type(module) is torch.nn.Embedding]
+        for table in tables:
+            table.sparse = self.device.type == "cpu"
         try:
             yield
         finally:
-            words.sparse = False
-        if words.weight.grad is not None and words.weight.grad.is_sparse:
-            words.weight.grad = words.weight.grad.to_dense()
-
-    def _return_gradients(self) -> None:
-        """From the half-precision copy to the weights."""
-        if self.twin:
-            pairs = [(w, half.grad) for w, half in self.twin.pairs if half.grad is not None]
-            for w, _ in pairs:
-                w.grad = torch.empty_like(w)
-            torch._foreach_copy_([w.grad for w, _ in pairs], [grad for _, grad in pairs])
-            self.twin.model.zero_grad(set_to_none=True)
+            for table in tables:
+                table.sparse = False
+        for weight in self.encoder.model.parameters():
+            if weight.grad is not None and weight.grad.is_sparse:
+                weight.grad = weight.grad.to_dense()
 
     def _gathered(self, vectors: torch.Tensor, count: int) -> torch.Tensor:
         """The vectors of all processes, whose shares may differ by one name."""
@@ -197,26 +204,27 @@ def _buckets(tensors: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
 class Graph:
     """The kernels of a step, recorded for batches of one shape."""
 
-    def __init__(self, step: Step, chunk: Chunk, labels: torch.Tensor, pool: tuple | None):
+    def __init__(self, step: Step, chunk: Chunk, labels: torch.Tensor, others: list["Graph"]):
         self.chunk, self.labels = chunk, labels.clone()
         weights = [w for w in step.encoder.model.parameters() if w.requires_grad]
-        if not step.graphs:  # all graphs write to the same gradients
-            step.gradients = [torch.zeros_like(w) for w in weights]
+        step.gradients = step.gradients or [torch.zeros_like(w) for w in weights]
         state = random_state(step.device)  # recording draws numbers: a resumed run must not see that
-        stream = torch.cuda.Stream(step.device)
-        stream.wait_stream(torch.cuda.current_stream(step.device))
-        with torch.cuda.stream(stream):  # libraries set themselves up on first use, which cannot be recorded
+        step.stream.wait_stream(torch.cuda.current_stream(step.device))
+        with torch.cuda.stream(step.stream):  # libraries set themselves up on first use, which cannot be recorded
             for _ in range(2):
                 step.compute([self.chunk], self.labels)
                 step.encoder.model.zero_grad(set_to_none=True)
-        torch.cuda.current_stream(step.device).wait_stream(stream)
+        torch.cuda.current_stream(step.device).wait_stream(step.stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool, stream=stream):
+        # one stream and one pool: recorded steps run one after the other, so they can use the same memory.
+        # thread_local: the thread that prepares batches may go on using the driver meanwhile
+        with torch.cuda.graph(self.graph, pool=others[0].graph.pool() if others else None, stream=step.stream,
+                              capture_error_mode="thread_local"):
             self.value, self.kept = step.compute([self.chunk], self.labels)
             found = [(g, w.grad) for g, w in zip(step.gradients, weights, strict=True) if w.grad is not None]
             torch._foreach_copy_([g for g, _ in found], [grad for _, grad in found])
         step.encoder.model.zero_grad(set_to_none=True)
-        self.weights, self.gradients, self.pool = weights, step.gradients, self.graph.pool()
+        self.weights, self.gradients = weights, step.gradients
         set_random_state(state, step.device)
 
     def play(self, chunk: Chunk, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -39,7 +39,7 @@ def tokenize(tokenizer, names: Sequence[str], max_length: int) -> Tokens:
     backend = tokenizer.backend_tokenizer
     wanted = {"max_length": max_length, "stride": 0, "strategy": "longest_first",
               "direction": tokenizer.truncation_side}
-    if backend.truncation != wanted:  # setting it while another thread tokenises would fail
+    if backend.truncation != wanted:  # else nothing to set, which other threads that tokenise would notice
         backend.enable_truncation(**wanted)
     if backend.padding is not None:
         backend.no_padding()

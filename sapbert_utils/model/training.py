@@ -1,33 +1,31 @@
-"""Self-alignment pretraining: the loop, and its command line, on one process or many.
+"""Self-alignment pretraining: the loop, on one process or many."""
 
-    accelerate launch -m sapbert_utils.model.training --recipe sapbert --pairs pairs.txt --output models/sapbert
-"""
-
-import argparse
 import copy
 import json
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from tqdm.auto import tqdm
 
-from ..pairs import read_labelled, read_pairs
-from .batches import Batches, false_negatives, hold_out_concepts, labels_of_ambiguous
+from .batches import Batches, false_negatives, labels_of_ambiguous
 from .checkpoints import fingerprint, load_checkpoint, save_checkpoint, write_history
-from .encoder import Encoder, blend, freeze, load_encoder, merged, save_encoder, training_precision, with_adapters
+from .encoder import Encoder, blend, freeze, merged, save_encoder, with_adapters
 from .losses import get_loss
-from .recipes import RECIPES, Recipe, get_recipe, model_card
+from .precision import training_precision
+from .recipes import Recipe
 from .step import Step, deterministic, random_state, set_random_state
 from .tokens import Chunk, TokenStore, ahead
-from .validation import linking_accuracy
+
+PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # processes wait while the first one validates
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, **plan) -> list[
     The encoder ends as ``recipe.blend`` of the trained weights and the rest of those it came with; validation, ``best``
     and checkpoints are of the trained alone. The seed fixes batches and dropout. On a CPU the same seed gives the same
     weights, resumed or not, and so it does on a GPU with ``recipe.deterministic``; else a GPU's weights agree to
-    rounding. Under several processes (``accelerate launch``) the batch is that of one.
+    rounding. Under several processes (``accelerate launch``) the batch is that of one; the first alone validates.
 
     Args:
         encoder: an encoder; its pooling, max_length and lower become the recipe's.
@@ -61,7 +59,8 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, **plan) -> list[
         plan: fields of :class:`Plan`: steps, validation, checkpoints, …
 
     Raises:
-        FloatingPointError: the loss is not finite; names the step and the last good checkpoint.
+        FloatingPointError: the loss is not finite; names the step and the last good checkpoint. Where numbers are
+            read every few steps the weights in memory may be broken then; checkpoints never are.
         ValueError: settings that do not fit each other, the data, or a checkpoint.
         OSError: a checkpoint cannot be written.
 
@@ -69,8 +68,7 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, **plan) -> list[
         >>> history = train(load_encoder("minilm"), read_pairs("pairs.txt"), get_recipe("sapbert"), steps=100)
     """
     training = Training(encoder, data, recipe, Plan(**plan))
-    with deterministic(recipe.deterministic and encoder.device.type == "cuda"):
-        training.run()
+    training.run()
     return training.finish()
 
 
@@ -78,12 +76,14 @@ class Training:
     """One run of :func:`train`, section by section."""
 
     def __init__(self, encoder: Encoder, data: pd.DataFrame, recipe: Recipe, plan: Plan):
-        self.encoder, self.recipe, self.plan = encoder, recipe, plan
+        self.encoder, self.plan = encoder, plan
         self.folder = Path(plan.folder) if plan.folder else None
-        self.accelerator = Accelerator(log_with=list(plan.track) or None, project_dir=plan.folder and str(plan.folder))
+        self.accelerator = Accelerator(log_with=list(plan.track) or None, project_dir=plan.folder and str(plan.folder),
+                                       kwargs_handlers=[PATIENCE])
         if self.accelerator.num_processes > 1:
             encoder.model.to(self.accelerator.device)
         self.precision = agreed_precision(self.accelerator, recipe.precision, encoder.device)
+        self.recipe = recipe = replace(recipe, precision=self.precision)
         self.read_every = plan.read_every or (1 if encoder.device.type == "cpu" else 10)
 
         # (1) what is in a step, and how many there are
@@ -133,7 +133,11 @@ class Training:
             self.accelerator.init_trackers(recipe.name, config=known)
 
     def run(self) -> None:
-        """The loop."""
+        """All steps that are left."""
+        with deterministic(self.recipe.deterministic and self.encoder.device.type == "cuda"):
+            self._loop()
+
+    def _loop(self) -> None:
         main, started, first = self.accelerator.is_main_process, time.perf_counter(), self.done
         self.step.train()
         with (closing(ahead(self._prepared, self.batches(first))) as stream,
@@ -144,14 +148,17 @@ class Training:
                 for group in self.optimizer.param_groups:
                     group["lr"] = lr
                 loss, kept = self.step(chunks, labels, ignore)
+                record = {"step": number, "lr": lr, "seconds": round(self.spent + time.perf_counter() - started, 2)}
+                self.unread.append((record, loss, kept))
+                if self.read_every == 1:  # a step that is not finite is never taken
+                    self._read()
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
                 self.done = number
-                record = {"step": number, "lr": lr, "seconds": round(self.spent + time.perf_counter() - started, 2)}
-                self.unread.append((record, loss, kept))
                 bar.update()
                 if self._due(number):
-                    self._read()
+                    if self.read_every != 1:
+                        self._read()
                     self._record(number)
                     rate = (number - first) * len(labels) / (time.perf_counter() - started)
                     loss, kept = self.history[-1]["loss"], self.history[-1]["kept"]
@@ -197,7 +204,6 @@ class Training:
             if self.folder and records[-1]["validation"] > self.best:
                 self.best = records[-1]["validation"]
                 save_encoder(merged(self.encoder), self.folder / "best")
-            self.step.train()
         if self.folder and main:
             with open(self.folder / "history.jsonl", "a", encoding="utf-8") as lines:
                 lines.writelines(json.dumps(record) + "\n" for record in records)
@@ -213,6 +219,7 @@ class Training:
                 self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
         if self.plan.on_step:
             self.plan.on_step(self.history)
+        self.step.train()  # whoever was called may have encoded something, and switched dropout off for it
 
     def _resume(self) -> None:
         """Go on from the newest whole checkpoint that the first process finds; the others get it from there."""
@@ -226,7 +233,10 @@ class Training:
         self.done, weights, state = found[0]
         self.encoder.model.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # of fp16 only
+            self.scaler.load_state_dict(state["scaler"])
+        if self.step.twin:
+            self.step.twin.refresh()
         if len(state["random"]) == self.accelerator.num_processes:  # else dropout starts anew; the batches are the same
             set_random_state(state["random"][self.accelerator.process_index], self.encoder.device)
         history = self.folder / "history.jsonl"
@@ -251,7 +261,7 @@ def agreed_precision(accelerator: Accelerator, asked: str, device: torch.device)
     """
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU):
         raise ValueError(f"accelerate was started with {accelerator.distributed_type}: this training knows one process "
-                         f"or several with a whole model each; start it with accelerate launch --multi_gpu")
+                         f"or several with a whole model each; start it with accelerate launch --multi_gpu (or --cpu)")
     launched = {"no": "auto"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
     if "auto" not in (asked, launched) and asked != launched:
         raise ValueError(f"accelerate was started with --mixed_precision {launched}, the recipe says precision "
@@ -272,59 +282,3 @@ def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
 def _last(folder: Path | str | None) -> str:
     found = sorted(Path(folder, "checkpoints").glob("step-*")) if folder else []
     return f"; {found[-1]} is the last good checkpoint" if found else ""
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command line: ``python -m sapbert_utils.model.training --help``."""
-    parser = argparse.ArgumentParser(prog="sapbert_utils.model.training", description="Self-alignment pretraining.")
-    parser.add_argument("--recipe", default="sapbert", choices=RECIPES)
-    data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--pairs", type=Path, help="file of cui||name1||name2 lines")
-    data.add_argument("--names", type=Path, help="file of cui||name lines")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the trained model")
-    parser.add_argument("--model", help="in place of the recipe's base model: a folder, a hub name, minilm")
-    parser.add_argument("--steps", type=int, help="in place of the recipe's epochs")
-    parser.add_argument("--validation", type=int, default=0, help="concepts held out to validate on")
-    parser.add_argument("--validate-every", type=int, default=1000, help="steps")
-    parser.add_argument("--checkpoint-every", type=int, default=1000, help="steps")
-    parser.add_argument("--keep", type=int, default=2, help="checkpoints")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest whole checkpoint")
-    parser.add_argument("--track", nargs="*", default=[], help="trackers of accelerate: tensorboard, wandb")
-    kinds = {int: int, float: float, str: str, bool: lambda text: {"true": True, "false": False}[text.lower()]}
-    settings = [f for f in fields(Recipe) if f.type in kinds and f.name not in ("name", "base_model", "stand_in")]
-    for field in settings:
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kinds[field.type], help="setting of the recipe")
-    options = parser.parse_args(arguments)
-    changes = {f.name: getattr(options, f.name) for f in settings if getattr(options, f.name) is not None}
-    recipe, model = get_recipe(options.recipe, **changes), options.model or RECIPES[options.recipe].base_model
-    accelerator = Accelerator()  # before anything goes to a device: it says which one is this process's
-    names = _read_once(options, accelerator)
-    validate = None
-    if options.validation:
-        names, held = hold_out_concepts(names, options.validation, recipe.seed)
-        validate = linking_accuracy(held, names)
-    encoder = load_encoder(model, device=str(accelerator.device))
-    history = train(encoder, names, recipe, steps=options.steps, validate=validate,
-                    validate_every=options.validate_every,
-                    folder=options.output.with_name(options.output.name + ".training"),
-                    checkpoint_every=options.checkpoint_every, keep=options.keep, resume=options.resume,
-                    track=tuple(options.track))
-    if accelerator.is_main_process:
-        source = options.pairs or options.names
-        about = f"{len(names):,} lines of {source.name}, {names['cui'].nunique():,} concepts"
-        save_encoder(encoder, options.output, model_card(recipe, model, about, history[-1]["step"]))
-    accelerator.end_training()
-
-
-def _read_once(options: argparse.Namespace, accelerator: Accelerator) -> pd.DataFrame:
-    """The pairs or names, read by the first process alone."""
-    found = [None]
-    if accelerator.is_main_process:
-        found = [read_pairs(options.pairs) if options.pairs else read_labelled(options.names)]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(found)
-    return found[0]
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,8 @@ import pandas as pd
 import torch
 
 from .batches import SIDES
-from .encoder import Encoder, encode
+from .encoder import Encoder
+from .encoding import encode
 
 
 def linking_accuracy(held_out: pd.DataFrame, others: pd.DataFrame, size: int = 5000) -> Callable[[Encoder], float]:

@@ -7,17 +7,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 
-from sapbert_utils.model.encoder import (
-    Dropout,
-    encode,
-    encode_poolings,
-    forward_chunk,
-    load_encoder,
-    make_chunks,
-    pool,
-    save_encoder,
-    training_precision,
-)
+from sapbert_utils.model.encoder import Dropout, load_encoder, save_encoder
+from sapbert_utils.model.encoding import encode, encode_poolings, forward_chunk, make_chunks, pool
+from sapbert_utils.model.precision import training_precision
 from sapbert_utils.model.tokens import tokenize
 
 NAMES = ["heart attack", "MI", "myocardial infarction of the anterior wall, unspecified", "wide nose", "MI", ""]
@@ -82,7 +74,7 @@ def test_xlm_roberta_counts_positions_in_packed_rows_as_in_padded_ones(encoder):
 
 def test_windows_and_half_precision_give_nearly_the_same_vectors(encoder, monkeypatch):
     expected = encode(encoder, NAMES, "mean", precision="fp32")
-    monkeypatch.setattr("sapbert_utils.model.encoder.WINDOW", 4)
+    monkeypatch.setattr("sapbert_utils.model.encoding.WINDOW", 4)
     assert np.allclose(encode(encoder, NAMES, "mean", precision="fp32"), expected, atol=1e-5)
     half = encode(encoder, NAMES, "mean", precision="bf16")
     assert half.dtype == np.float32 and not np.array_equal(half, expected)
@@ -97,6 +89,16 @@ def test_windows_and_half_precision_give_nearly_the_same_vectors(encoder, monkey
     assert encode(encoder, []).shape == (0, 384)
     with pytest.raises(ValueError, match="auto, fp32, bf16, fp16"):
         encode(encoder, NAMES, precision="fp8")
+
+
+def test_names_whose_vectors_overflow_in_half_precision_are_encoded_in_full(encoder):
+    weight = encoder.model.encoder.layer[-1].output.LayerNorm.weight
+    with torch.no_grad():
+        weight *= 1e6
+        expected, found = (encode(encoder, NAMES, "mean", precision=kind) for kind in ("fp32", "fp16"))
+        weight /= 1e6
+    assert np.abs(expected).max() > 70_000 and np.allclose(found, expected, rtol=1e-4)
+    assert encode(encoder, NAMES, dtype="float16").dtype == np.float16
 
 
 def test_auto_is_bf16_where_the_processor_has_it(monkeypatch):

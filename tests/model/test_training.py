@@ -15,13 +15,15 @@ from accelerate import DistributedType
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
+from sapbert_utils.model.__main__ import main
 from sapbert_utils.model.batches import batches, labels_of_ambiguous
-from sapbert_utils.model.encoder import encode, freeze, load_encoder, make_chunks, pool, with_adapters
+from sapbert_utils.model.encoder import freeze, load_encoder, with_adapters
+from sapbert_utils.model.encoding import encode, make_chunks, pool
 from sapbert_utils.model.losses import get_loss, mine_all, multi_similarity_loss
 from sapbert_utils.model.recipes import RECIPES, get_recipe
 from sapbert_utils.model.step import Step, train_step
 from sapbert_utils.model.tokens import tokenize
-from sapbert_utils.model.training import agreed_precision, learning_rate_factor, main, train
+from sapbert_utils.model.training import agreed_precision, learning_rate_factor, train
 from sapbert_utils.model.validation import linking_accuracy
 
 PAIRS = pd.DataFrame([(f"C{i // 2:07}", f"disease of type {i} of the {o}", f"{o} disorder {i}")
@@ -246,6 +248,39 @@ def test_dropout_is_the_recipes(loaded):
     assert steps[0.0][0] == pytest.approx(in_evaluation, rel=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_dropout_stays_on_when_a_callback_encodes(loaded, precision):
+    losses, encoder = [], None
+
+    def look(history):
+        encode(encoder, ["heart disorder"])
+
+    for call in (None, look):
+        encoder = copy.deepcopy(loaded)
+        recipe = tiny(dropout=0.5, precision=precision, deterministic=True)
+        losses.append([r["loss"] for r in train(encoder, PAIRS, recipe, steps=4, on_step=call, read_every=1)])
+    assert losses[0] == losses[1]
+
+
+def test_half_precision_adds_up_many_chunks_as_full_precision_does(loaded):
+    names, labels = next(batches(PAIRS, 48, 0))
+    found = {}
+    for precision, budget in (("fp32", 768), ("bf16", 768), ("bf16", 32)):
+        encoder = copy.deepcopy(loaded)
+        encoder.pooling = "mean"
+        train_step(encoder, names, labels, get_loss(), precision=precision, budget=budget, cached=budget == 32)
+        found[precision, budget] = flat(encoder, gradient=True)
+    for half in (("bf16", 768), ("bf16", 32)):
+        apart = (found[half] - found["fp32", 768]).norm() / found["fp32", 768].norm()
+        assert 0 < apart < 0.05, half
+
+
+def test_a_missing_name_is_refused(encoder):
+    with pytest.raises(ValueError, match="row 3 of the data lacks a name"):
+        train(encoder, PAIRS.assign(name2=[None if i == 3 else name for i, name in enumerate(PAIRS["name2"])]),
+              tiny(), steps=1)
+
+
 def test_frozen_word_embeddings_do_not_move(encoder):
     before = encoder.model.get_input_embeddings().weight.detach().clone()
     layer = encoder.model.encoder.layer[0].output.dense.weight.detach().clone()
@@ -352,7 +387,7 @@ def test_the_command_trains_a_folder_that_plain_transformers_loads(tmp_path):
 
 
 def processes(launch, tmp_path, count, *more):
-    return launch(tmp_path, count, "-m", "sapbert_utils.model.training", *command(tmp_path, *more))
+    return launch(tmp_path, count, "-m", "sapbert_utils.model", *command(tmp_path, *more))
 
 
 GRADIENT = """
@@ -413,7 +448,7 @@ def test_two_processes_train_on_names_with_three_a_concept(launch, tmp_path):
     file.write_text("".join("||".join(row) + "\n" for row in kept.itertuples(index=False)), encoding="utf-8")
     ends = []
     for count in (1, 2):
-        run = launch(tmp_path, count, "-m", "sapbert_utils.model.training", "--names", str(file), "--model", "minilm",
+        run = launch(tmp_path, count, "-m", "sapbert_utils.model", "--names", str(file), "--model", "minilm",
                      "--output", str(tmp_path / f"of-{count}"), "--batch-size", "6", "--names-per-concept", "3",
                      "--steps", "5", "--dropout", "0", "--precision", "fp32", "--learning-rate", "1e-3")
         assert run.wait(timeout=300) == 0, (tmp_path / "log").read_text()[-3000:]
