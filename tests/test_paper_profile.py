@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 import jsonschema
 import pytest
 import torch
-from sapbert_utils.encoder import encode, load_encoder
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertForMaskedLM, XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaTokenizer
 
 from sapbert_utils.benchmarks import held_out_icd10
 from sapbert_utils.course import find_notebooks
+from sapbert_utils.model import encode, load_encoder
 from sapbert_utils.pairs import read_pairs
 from sapbert_utils.profiles import REPOSITORY
 from sapbert_utils.results import SCHEMA
