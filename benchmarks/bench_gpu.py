@@ -39,7 +39,8 @@ from sapbert_utils.model.encoder import Encoder, with_quick_dropout  # noqa: E40
 from sapbert_utils.model.encoding import encode  # noqa: E402
 from sapbert_utils.model.losses import get_loss  # noqa: E402
 from sapbert_utils.model.precision import training_precision  # noqa: E402
-from sapbert_utils.model.step import Step, deterministic  # noqa: E402
+from sapbert_utils.model.randomness import deterministic  # noqa: E402
+from sapbert_utils.model.step import Step  # noqa: E402
 from sapbert_utils.model.tokens import TokenStore, ahead  # noqa: E402
 
 UMLS_PAIRS = 11_800_791  # of the papers' training (2020AA, English, at most 50 a concept)

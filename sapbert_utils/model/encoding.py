@@ -141,6 +141,7 @@ def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[s
             chunk = chunk.to(encoder.device)
             for pooling, vectors in _pooled(worker, chunk, poolings).items():
                 found[pooling][chunk.names] = vectors.float()
+            bar.update(len(chunk.names))
         return found
 
     with tqdm(total=len(names), desc=progress, unit="name", disable=not progress) as bar:
@@ -149,8 +150,8 @@ def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[s
             count = sum(len(chunk.names) for chunk in chunks)
             found = vectors_of(worker, chunks, count)
             if worker is not encoder and not all(torch.isfinite(vectors.sum()) for vectors in found.values()):
+                bar.update(-count)
                 found = vectors_of(encoder, chunks, count)
-            bar.update(count)
             for pooling, vectors in found.items():
                 torch.from_numpy(out[pooling][start : start + count]).copy_(vectors)
     return out

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from accelerate import Accelerator, DistributedType
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -61,3 +62,18 @@ def training_precision(precision: str, device: torch.device) -> str:
     if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return "bf16"
     return "fp32"
+
+
+def agreed_precision(accelerator: Accelerator, asked: str, device: torch.device) -> str:
+    """The precision of a training: the recipe's and that of ``accelerate launch`` must not contradict each other.
+
+    Raises ``ValueError`` on that, and on ways to share a model among processes that this training does not know.
+    """
+    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU):
+        raise ValueError(f"accelerate was started with {accelerator.distributed_type}: this training knows one process "
+                         f"or several with a whole model each; start it with accelerate launch --multi_gpu (or --cpu)")
+    launched = {"no": "auto"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    if "auto" not in (asked, launched) and asked != launched:
+        raise ValueError(f"accelerate was started with --mixed_precision {launched}, the recipe says precision "
+                         f"{asked}: leave one of them out")
+    return training_precision(asked if launched == "auto" else launched, device)

@@ -12,10 +12,11 @@ from .encoder import BERT_LIKE, Encoder
 from .encoding import forward_chunk, make_chunks
 from .losses import LossFunction, never_waits
 from .precision import DTYPES, Twin, check_precision
+from .randomness import random_state, replayed, set_random_state
 from .tokens import Chunk, Tokens, tokenize
 
 BUDGET, LARGE_BUDGET = 768, 1 << 16  # tokens of a chunk: what stays in a CPU core's caches, and what fills a GPU
-GRAPHS = 8  # shapes of batches that are recorded at the most: each takes memory
+GRAPHS = 8  # how many shapes of batches are recorded at most: each takes memory
 BUCKET = 1 << 25  # numbers that travel between processes at a time
 
 
@@ -49,7 +50,7 @@ class Step:
         dtype = DTYPES[check_precision(precision)]
         self.twin = Twin(encoder.model, dtype) if dtype else None
         self.worker = replace(encoder, model=self.twin.model, twin=None) if dtype else encoder
-        # recording needs weights that nothing else computes gradients of: the half-precision copy's are such
+        # a graph needs gradient buffers that nothing else writes to: those of the half-precision copy
         self.records = (graphs and self.twin is not None and self.device.type == "cuda" and not cached
                         and never_waits(loss) and self.processes == 1 and encoder.base.config.model_type in BERT_LIKE)
         self.graphs: dict[tuple, Graph | None] = {}  # shapes of a batch -> the recorded step; None: seen once
@@ -123,7 +124,7 @@ class Step:
             gradients = gradient.split([len(part) for part in parts])
             for i in reversed(range(len(chunks))):  # (3) from there to the weights, the last activations first
                 if self.cached:
-                    with _replayed(states[i], self.device):
+                    with replayed(states[i], self.device):
                         self._backward(_full(forward_chunk(self.worker, chunks[i])), gradients[i])
                 else:
                     self._backward(parts.pop(), gradients[i])
@@ -139,8 +140,10 @@ class Step:
 
     @contextmanager
     def _sparse_words(self) -> Iterator[None]:
-        """On a CPU each chunk's gradient of the word embeddings holds only the rows it touched: else it would be
-        a matrix of the whole vocabulary, most of it zeros, added once a chunk."""
+        """On a CPU, let each chunk's gradient of the word embeddings hold only the rows that the chunk touched.
+
+        Otherwise it is a matrix of the whole vocabulary, most of it zeros, which is added up once a chunk.
+        """
         tables = [self.worker.model.get_input_embeddings()]
         if self.twin:  # of the small tables too: a sum of hundreds of rows in half precision would lose its last terms
             tables = [module for module in self.worker.model.modules() if type(module) is torch.nn.Embedding]
@@ -248,45 +251,3 @@ def train_step(encoder: Encoder, names: list[str], labels: torch.Tensor, loss: L
     tokens = tokenize(encoder.tokenizer, encoder.prepare(names), encoder.max_length)
     value, kept = step(step.chunks(tokens), labels, ignore)
     return value.item(), kept.item()
-
-
-@contextmanager
-def deterministic(on: bool) -> Iterator[None]:
-    """The same seed gives the same weights on a GPU too, at the cost of slower kernels; a CPU needs nothing for it."""
-    if not on:
-        yield
-        return
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-def random_state(device: torch.device) -> list[torch.Tensor]:
-    """State of the CPU's random numbers, and of the device's if it has its own."""
-    return [torch.get_rng_state(), *([] if device.type == "cpu" else [_module(device).get_rng_state()])]
-
-
-def set_random_state(state: list[torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state[0])
-    if device.type != "cpu" and len(state) > 1:
-        _module(device).set_rng_state(state[1])
-
-
-def _module(device: torch.device):
-    if device.type == "cuda" and device.index not in (None, torch.cuda.current_device()):
-        torch.cuda.set_device(device)  # the random numbers are the current device's
-    return torch.get_device_module(device)
-
-
-@contextmanager
-def _replayed(state: list[torch.Tensor], device: torch.device) -> Iterator[None]:
-    """Draw the random numbers that were drawn after ``state``; afterwards go on from where they were."""
-    devices = [] if device.type == "cpu" else [torch.device(device).index or 0]
-    with torch.random.fork_rng(devices, device_type=device.type) if devices else torch.random.fork_rng([]):
-        set_random_state(state, device)
-        yield
-
-

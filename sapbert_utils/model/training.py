@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from tqdm.auto import tqdm
 
@@ -20,9 +20,10 @@ from .batches import Batches, false_negatives, labels_of_ambiguous
 from .checkpoints import fingerprint, load_checkpoint, save_checkpoint, write_history
 from .encoder import Encoder, blend, freeze, merged, save_encoder, with_adapters
 from .losses import get_loss
-from .precision import training_precision
+from .precision import agreed_precision
+from .randomness import deterministic, random_state, set_random_state
 from .recipes import Recipe
-from .step import Step, deterministic, random_state, set_random_state
+from .step import Step
 from .tokens import Chunk, TokenStore, ahead
 
 PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # processes wait while the first one validates
@@ -82,8 +83,8 @@ class Training:
                                        kwargs_handlers=[PATIENCE])
         if self.accelerator.num_processes > 1:
             encoder.model.to(self.accelerator.device)
-        self.precision = agreed_precision(self.accelerator, recipe.precision, encoder.device)
-        self.recipe = recipe = replace(recipe, precision=self.precision)
+        recipe = replace(recipe, precision=agreed_precision(self.accelerator, recipe.precision, encoder.device))
+        self.recipe = recipe
         self.read_every = plan.read_every or (1 if encoder.device.type == "cpu" else 10)
 
         # (1) what is in a step, and how many there are
@@ -109,9 +110,9 @@ class Training:
         weights = [w for w in encoder.model.parameters() if w.requires_grad]
         self.optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay,
                                            fused=True)
-        self.scaler = torch.amp.GradScaler(encoder.device.type, enabled=self.precision == "fp16")
-        self.step = Step(encoder, get_loss(recipe.loss, recipe.miner, recipe.margin), self.precision,
-                         recipe.cache_gradients, self.scaler if self.precision == "fp16" else None, self.accelerator)
+        self.scaler = torch.amp.GradScaler(encoder.device.type, enabled=recipe.precision == "fp16")
+        self.step = Step(encoder, get_loss(recipe.loss, recipe.miner, recipe.margin), recipe.precision,
+                         recipe.cache_gradients, self.scaler, self.accelerator)
         self.store = TokenStore(encoder, self.batches.names)
 
         # (4) where a run that was stopped goes on
@@ -252,21 +253,6 @@ class Training:
         if self.start:
             blend(self.encoder, self.start, self.recipe.blend)
         return self.history
-
-
-def agreed_precision(accelerator: Accelerator, asked: str, device: torch.device) -> str:
-    """The precision of a training: the recipe's and that of ``accelerate launch`` must not contradict each other.
-
-    Raises ``ValueError`` on that, and on ways to share a model among processes that this training does not know.
-    """
-    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU):
-        raise ValueError(f"accelerate was started with {accelerator.distributed_type}: this training knows one process "
-                         f"or several with a whole model each; start it with accelerate launch --multi_gpu (or --cpu)")
-    launched = {"no": "auto"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-    if "auto" not in (asked, launched) and asked != launched:
-        raise ValueError(f"accelerate was started with --mixed_precision {launched}, the recipe says precision "
-                         f"{asked}: leave one of them out")
-    return training_precision(asked if launched == "auto" else launched, device)
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int) -> float:

@@ -41,7 +41,8 @@ def test_sorted_chunks_give_the_vectors_of_one_padded_batch(encoder, pooling):
 
 def test_several_poolings_come_from_one_pass(encoder):
     found = encode_poolings(encoder, NAMES, ["cls", "mean"], precision="fp32")
-    assert np.allclose(found["mean"], encode(encoder, NAMES, "mean", precision="fp32"), atol=1e-5)
+    near = 1e-6 if encoder.device.type == "cpu" else 1e-5
+    assert np.allclose(found["mean"], encode(encoder, NAMES, "mean", precision="fp32"), atol=near)
     assert not np.allclose(found["cls"], found["mean"])
 
 

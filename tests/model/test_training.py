@@ -20,10 +20,11 @@ from sapbert_utils.model.batches import batches, labels_of_ambiguous
 from sapbert_utils.model.encoder import freeze, load_encoder, with_adapters
 from sapbert_utils.model.encoding import encode, make_chunks, pool
 from sapbert_utils.model.losses import get_loss, mine_all, multi_similarity_loss
+from sapbert_utils.model.precision import agreed_precision
 from sapbert_utils.model.recipes import RECIPES, get_recipe
 from sapbert_utils.model.step import Step, train_step
 from sapbert_utils.model.tokens import tokenize
-from sapbert_utils.model.training import agreed_precision, learning_rate_factor, train
+from sapbert_utils.model.training import learning_rate_factor, train
 from sapbert_utils.model.validation import linking_accuracy
 
 PAIRS = pd.DataFrame([(f"C{i // 2:07}", f"disease of type {i} of the {o}", f"{o} disorder {i}")
@@ -125,7 +126,8 @@ def test_cached_gradients_are_the_same_with_dropout(encoder, recipe, near):
         encoder.model.train().zero_grad(set_to_none=True)
         loss, _ = train_step(encoder, names, labels, get_loss(**recipe), cached=cached, budget=100)
         found[cached] = loss, flat(encoder, gradient=True), torch.rand(3)
-    assert found[True][0] == pytest.approx(found[False][0], rel=near)
+    exact = encoder.device.type == "cpu"
+    assert found[True][0] == (found[False][0] if exact else pytest.approx(found[False][0], rel=near))
     assert torch.equal(found[True][2], found[False][2])
     assert (found[True][1] - found[False][1]).norm() < near * found[False][1].norm()
     torch.manual_seed(8)
@@ -245,7 +247,8 @@ def test_dropout_is_the_recipes(loaded):
     names, labels = next(batches(PAIRS, 8, 1))
     encoder.lower = True
     in_evaluation = train_step(encoder, names, labels, get_loss())[0]
-    assert steps[0.0][0] == pytest.approx(in_evaluation, rel=1e-6)
+    exact = encoder.device.type == "cpu"
+    assert steps[0.0][0] == (in_evaluation if exact else pytest.approx(in_evaluation, rel=1e-6))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -383,7 +386,7 @@ def test_the_command_trains_a_folder_that_plain_transformers_loads(tmp_path):
     with torch.inference_mode():
         vector = plain.eval()(**tokenizer(["heart disorder"], return_tensors="pt")).last_hidden_state[:, 0]
     ours = encode(load_encoder(str(tmp_path / "model")), ["heart disorder"], precision="fp32")
-    assert torch.allclose(vector, torch.from_numpy(ours), atol=2e-5)
+    assert torch.allclose(vector, torch.from_numpy(ours), atol=1e-5)
 
 
 def processes(launch, tmp_path, count, *more):
