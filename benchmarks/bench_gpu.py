@@ -33,15 +33,15 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from sapbert_utils.linking import Prepared, search  # noqa: E402
-from sapbert_utils.model.batches import Batches  # noqa: E402
-from sapbert_utils.model.encoder import Encoder, with_quick_dropout  # noqa: E402
-from sapbert_utils.model.encoding import encode  # noqa: E402
-from sapbert_utils.model.losses import get_loss  # noqa: E402
-from sapbert_utils.model.precision import training_precision  # noqa: E402
-from sapbert_utils.model.randomness import deterministic  # noqa: E402
-from sapbert_utils.model.step import Step  # noqa: E402
-from sapbert_utils.model.tokens import TokenStore, ahead  # noqa: E402
+from sapbert_utils.linking import Prepared, search
+from sapbert_utils.model.batches import Batches
+from sapbert_utils.model.encoder import Encoder, with_quick_dropout
+from sapbert_utils.model.encoding import encode
+from sapbert_utils.model.losses import get_loss
+from sapbert_utils.model.precision import training_precision
+from sapbert_utils.model.randomness import deterministic
+from sapbert_utils.model.step import Step
+from sapbert_utils.model.tokens import TokenStore, ahead
 
 UMLS_PAIRS = 11_800_791  # of the papers' training (2020AA, English, at most 50 a concept)
 SIZES = {  # BERT's settings; XLM-R's vocabulary and positions
@@ -258,7 +258,7 @@ def main() -> None:
     device, started = "cuda" if torch.cuda.is_available() else "cpu", time.perf_counter()
     card = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     if options.pairs:
-        from sapbert_utils.pairs import read_pairs
+        from sapbert_utils.data.pairs import read_pairs
 
         pairs = read_pairs(options.pairs)
     else:

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from sapbert_utils.export import to_sentence_transformers  # noqa: E402
-from sapbert_utils.linking import search  # noqa: E402
-from sapbert_utils.model.encoder import load_encoder  # noqa: E402
-from sapbert_utils.model.encoding import encode, pool  # noqa: E402
-from sapbert_utils.pairs import clean_names  # noqa: E402
-from sapbert_utils.profiles import get_profile  # noqa: E402
-from sapbert_utils.rrf import read_mrconso  # noqa: E402
+from sapbert_utils.course.profiles import get_profile
+from sapbert_utils.data.pairs import clean_names
+from sapbert_utils.data.rrf import read_mrconso
+from sapbert_utils.linking import search
+from sapbert_utils.linking.export import to_sentence_transformers
+from sapbert_utils.model.encoder import load_encoder
+from sapbert_utils.model.encoding import encode, pool
 
 COUNT, MENTIONS, MILLION, WIDTH = 73_024, 960, 1_000_000, 768
 

@@ -54,8 +54,8 @@ def write_mrconso(path: Path, lines: int, seed: int = 33) -> None:
 
 def ours(folder: Path, out: Path) -> None:
     """Read, check, filter, clean, pair, write: what notebook 01 does."""
-    from sapbert_utils.pairs import make_pairs, select_names, write_pairs
-    from sapbert_utils.rrf import limit_memory, read_mrconso
+    from sapbert_utils.data.pairs import make_pairs, select_names, write_pairs
+    from sapbert_utils.data.rrf import limit_memory, read_mrconso
 
     limit_memory(0.2 + (folder / "MRCONSO.RRF").stat().st_size / 1e9, out.parent / "spill")
     names = read_mrconso(folder).project("cui, name, language, suppress")

@@ -24,12 +24,12 @@ from pytorch_metric_learning.miners import TripletMarginMiner
 from transformers import BertConfig, BertModel
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from sapbert_utils.model.batches import batches  # noqa: E402
-from sapbert_utils.model.encoder import load_encoder, with_quick_dropout  # noqa: E402
-from sapbert_utils.model.losses import get_loss  # noqa: E402
-from sapbert_utils.model.training import train_step  # noqa: E402
-from sapbert_utils.pairs import read_pairs  # noqa: E402
-from sapbert_utils.profiles import get_profile  # noqa: E402
+from sapbert_utils.course.profiles import get_profile
+from sapbert_utils.data.pairs import read_pairs
+from sapbert_utils.model.batches import batches
+from sapbert_utils.model.encoder import load_encoder, with_quick_dropout
+from sapbert_utils.model.losses import get_loss
+from sapbert_utils.model.training import train_step
 
 
 def plain_step(encoder, names, labels, mined=None) -> float:

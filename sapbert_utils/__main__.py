@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sapbert_utils.course import (
+from sapbert_utils.course.notebooks import (
     NOTEBOOKS,
     Refused,
     check_writable,
@@ -16,8 +16,16 @@ from sapbert_utils.course import (
     find_notebooks,
     parse_assignments,
 )
-from sapbert_utils.profiles import PROFILES, REPOSITORY
-from sapbert_utils.running import Failed, listing, metrics_table, read_results, run_all, run_grid, run_one
+from sapbert_utils.course.profiles import PROFILES, REPOSITORY, get_profile
+from sapbert_utils.course.running import (
+    Failed,
+    listing,
+    metrics_table,
+    read_results,
+    run_all,
+    run_grid,
+    run_one,
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,13 +94,13 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    _say(f"{listing(find_notebooks(options.notebooks), list(PROFILES.values()))}\n")
+    _say(f"{listing(find_notebooks(options.notebooks), [get_profile(name) for name in PROFILES])}\n")
 
 
 def _link(options: argparse.Namespace) -> None:
     from sapbert_utils.linking import Linker
 
-    folder = options.linker or PROFILES["demo"].models / "linker"
+    folder = options.linker or get_profile("demo").models / "linker"
     if not folder.is_dir():
         raise Refused(f"no linker in {folder}: run notebook 07, or name a folder that Linker.save wrote with --linker")
     target = options.output or options.csv.with_suffix(".linked.csv")
@@ -105,7 +113,7 @@ def _link(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from sapbert_utils.corpora import fetch_corpus
+    from sapbert_utils.evaluation.corpora import fetch_corpus
 
     try:
         _say(f"{fetch_corpus(options.corpus)}\n")
@@ -114,9 +122,9 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from sapbert_utils.publishing import publish
+    from sapbert_utils.course.publishing import publish
 
-    for path in publish(find_notebooks(options.notebooks), PROFILES["demo"], options.figures, _say):
+    for path in publish(find_notebooks(options.notebooks), get_profile("demo"), options.figures, _say):
         _say(f"{path}\n")
 
 

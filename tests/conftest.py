@@ -10,13 +10,13 @@ import nbformat
 import pytest
 
 from sapbert_utils.__main__ import main
-from sapbert_utils.profiles import REPOSITORY
+from sapbert_utils.course.profiles import REPOSITORY
 
 PARAMETERS = '''profile: str = ""  # smoke, demo, full or paper
 seed: int = 33  # of everything random'''
-START = '''from sapbert_utils import results
-from sapbert_utils.profiles import get_profile
-from sapbert_utils.results import Run
+START = '''from sapbert_utils.course import results
+from sapbert_utils.course.profiles import get_profile
+from sapbert_utils.course.results import Run
 results.machine = lambda: {{"python": "3", "cpu": "", "cores": 1, "gpu": None}}  # without importing torch
 profile = get_profile(profile)
 run = Run("{stem}", profile, seed)

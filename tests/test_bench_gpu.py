@@ -6,7 +6,7 @@ import sys
 
 import pandas as pd
 
-from sapbert_utils.profiles import REPOSITORY
+from sapbert_utils.course.profiles import REPOSITORY
 
 
 def test_the_gpu_benchmark_measures_every_way_in_small(tmp_path):

@@ -7,9 +7,9 @@ import nbformat
 import papermill
 import pytest
 
-from sapbert_utils.course import NOTEBOOKS, read_notebook
-from sapbert_utils.profiles import PROFILES
-from sapbert_utils.publishing import MAX_BYTES, METADATA, faults
+from sapbert_utils.course.notebooks import NOTEBOOKS, read_notebook
+from sapbert_utils.course.profiles import PROFILES
+from sapbert_utils.course.publishing import MAX_BYTES, METADATA, faults
 
 COURSE = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))

@@ -18,14 +18,15 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertForMaskedLM, XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaTokenizer
 
-from sapbert_utils.benchmarks import held_out_icd10
-from sapbert_utils.course import find_notebooks
+from sapbert_utils.course.notebooks import find_notebooks
+from sapbert_utils.course.profiles import REPOSITORY
+from sapbert_utils.data.pairs import read_pairs
+from sapbert_utils.data.rrf import FIELDS
+from sapbert_utils.data.splits import held_out_icd10
+from sapbert_utils.data.terminology import build_open_metathesaurus
 from sapbert_utils.model import encode, load_encoder
-from sapbert_utils.pairs import read_pairs
-from sapbert_utils.profiles import REPOSITORY
-from sapbert_utils.results import SCHEMA
-from sapbert_utils.rrf import FIELDS
-from sapbert_utils.terminology import build_open_metathesaurus
+
+SCHEMA = REPOSITORY / "tests" / "course" / "results.schema.json"
 
 STEMS = [notebook.stem for notebook in find_notebooks()]
 RECIPES = ("sapbert", "sapbert-mean-token", "sapbert-xlmr", "sapbert-xlmr-english", "xling-bitext")
@@ -137,7 +138,7 @@ def test_all_eight_notebooks_end_with_a_record_of_the_paper_profile(course):
     assert len(STEMS) == 8
     for stem in STEMS:
         record = result(course, stem)
-        jsonschema.validate(record, SCHEMA)
+        jsonschema.validate(record, json.loads(SCHEMA.read_text()))
         assert record["profile"] == "paper" and all(m["expected"] is None for m in record["metrics"])
         for name, folder in (("english_model", "pubmedbert"), ("multilingual_model", "xlmr")):
             assert record["parameters"].get(name, str(course / folder)) == str(course / folder)

@@ -10,12 +10,13 @@ import jsonschema
 import nbformat
 import pytest
 
-from sapbert_utils.benchmarks import held_out_icd10
-from sapbert_utils.course import NOTEBOOKS
-from sapbert_utils.pairs import read_pairs
-from sapbert_utils.profiles import REPOSITORY
-from sapbert_utils.results import SCHEMA
-from sapbert_utils.terminology import open_terms
+from sapbert_utils.course.notebooks import NOTEBOOKS
+from sapbert_utils.course.profiles import REPOSITORY
+from sapbert_utils.data.pairs import read_pairs
+from sapbert_utils.data.splits import held_out_icd10
+from sapbert_utils.data.terminology import open_terms
+
+SCHEMA = REPOSITORY / "tests" / "course" / "results.schema.json"
 
 STEMS = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
@@ -42,7 +43,7 @@ def test_the_chain_writes_eight_valid_results_and_its_table(chain):
     assert len(STEMS) == 8
     for stem in STEMS:
         record = json.loads((runs / "smoke" / "results" / f"{stem}.json").read_text())
-        jsonschema.validate(record, SCHEMA)
+        jsonschema.validate(record, json.loads(SCHEMA.read_text()))
         assert record["notebook"] == stem and record["profile"] == "smoke"
         assert (runs / "smoke" / "notebooks" / f"{stem}.ipynb").exists()
     assert done.stderr == "" and done.stdout.splitlines()[-1].startswith("8 notebooks, ")

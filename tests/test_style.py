@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sapbert_utils.profiles import REPOSITORY
+from sapbert_utils.course.profiles import REPOSITORY
 
 HELPERS = sorted((REPOSITORY / "sapbert_utils").rglob("*.py"))
 FOLDERS = ("sapbert_utils", "tests", "notebooks", ".ci", ".github")

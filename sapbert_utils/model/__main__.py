@@ -11,7 +11,7 @@ import pandas as pd
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from ..pairs import read_labelled, read_pairs
+from ..data.pairs import read_labelled, read_pairs
 from .batches import hold_out_concepts
 from .encoder import load_encoder, save_encoder
 from .recipes import RECIPES, Recipe, get_recipe, model_card

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..results import sha256, write_json
+from ..files import sha256, whole_file, whole_folder, write_json
 
 NAME = "step-{:08d}"
 MARK = "checkpoint.json"  # what the folder holds, with the sha256 of each file; written last
@@ -27,15 +25,11 @@ def save_checkpoint(folder: Path | str, step: int, weights: dict[str, torch.Tens
     for left in folder.glob("partial-*"):  # of a run that was killed
         shutil.rmtree(left)
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as partial:
-            new = Path(partial, name)
-            new.mkdir()
+        with whole_folder(folder / name, taken="replace") as new:
             save_file({key: tensor.contiguous() for key, tensor in weights.items()}, new / "model.safetensors")
             torch.save(state, new / "state.pt")
             files = {path.name: sha256(path) for path in sorted(new.iterdir())}
             write_json(new / MARK, {"step": step, "sha256": files} | about)
-            shutil.rmtree(folder / name, ignore_errors=True)
-            os.replace(new, folder / name)
     except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as their own kinds
         last = max(folder.glob(NAME.format(0)[:5] + "*"), default=None)
         before = f"{last} is whole: free some space and resume" if last else "none was there before"
@@ -78,7 +72,5 @@ def fingerprint(data: pd.DataFrame) -> str:
 
 def write_history(folder: Path, history: list[dict]) -> None:
     """Write the records of a training as JSON lines to ``folder/history.jsonl``, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "history.jsonl.partial"
-    partial.write_text("".join(json.dumps(record) + "\n" for record in history), encoding="utf-8")
-    os.replace(partial, folder / "history.jsonl")
+    with whole_file(folder / "history.jsonl") as partial:
+        partial.write_text("".join(json.dumps(record) + "\n" for record in history), encoding="utf-8")

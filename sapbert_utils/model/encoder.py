@@ -3,7 +3,6 @@
 import copy
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,8 +12,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from .. import open_data
-from ..results import write_json
+from ..data import open_data
+from ..files import whole_folder, write_json
 from .precision import Twin
 
 # What torch's deterministic algorithms need of cuBLAS; it is read once, when a GPU is used for the first time.
@@ -68,7 +67,7 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
     and ``OSError`` (with what to do) on a model that cannot be had.
     """
     try:
-        with _quiet():
+        with quiet():
             folder, defaults = _locate(name)
             model = AutoModel.from_pretrained(folder, dtype=torch.float32, **_without_pooler(folder))
             tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -98,7 +97,7 @@ def with_quick_dropout(model: torch.nn.Module) -> torch.nn.Module:
 
 
 @contextmanager
-def _quiet():
+def quiet():
     """Loading bars, and the report that BERT's pooler is left out (on purpose), stay off the screen."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
@@ -118,7 +117,7 @@ def _locate(name: str) -> tuple[str, dict]:
     if name == "e5-multilingual":
         target = models / "e5-multilingual"
         if not target.exists():
-            from ..open_data.e5 import convert_e5
+            from ..data.open_data.e5 import convert_e5
 
             convert_e5(target)
         return str(target), {"prefix": "query: "}
@@ -134,20 +133,14 @@ def _without_pooler(folder: str) -> dict:
 def save_encoder(encoder: Encoder, folder: Path | str, card: str = "") -> Path:
     """Save as a Hugging Face folder (config, tokenizer, safetensors) with pooling and lengths in ``sapbert.json`` and
     ``card`` as its README. The folder of before stays until the new one is whole."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="partial-") as partial, _quiet():
-        new = Path(partial, "new")
+    with whole_folder(folder, taken="replace") as new, quiet():
         encoder.model.save_pretrained(new)
         encoder.tokenizer.save_pretrained(new)
         write_json(new / SETTINGS, {"pooling": encoder.pooling, "max_length": encoder.max_length,
                                     "prefix": encoder.prefix, "lower": encoder.lower})
         if card:
             (new / "README.md").write_text(card, encoding="utf-8")
-        if folder.exists():
-            os.replace(folder, Path(partial, "old"))
-        os.replace(new, folder)
-    return folder
+    return Path(folder)
 
 
 def blend(encoder: Encoder, start: Encoder, share: float) -> Encoder:

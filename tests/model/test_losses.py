@@ -7,7 +7,13 @@ import torch
 from pytorch_metric_learning.losses import MultiSimilarityLoss
 from pytorch_metric_learning.miners import TripletMarginMiner
 
-from sapbert_utils.model.losses import LOSSES, get_loss, mine_all, mined_multi_similarity, multi_similarity_loss
+from sapbert_utils.model.losses import (
+    LOSSES,
+    get_loss,
+    mine_all,
+    mined_multi_similarity,
+    multi_similarity_loss,
+)
 
 
 def batch(kind: str, seed: int):

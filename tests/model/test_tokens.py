@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from sapbert_utils.model.encoder import load_encoder
-from sapbert_utils.model.tokens import Tokens, TokenStore, ahead, few, packed_chunks, padded_chunks, tokenize
+from sapbert_utils.model.tokens import (
+    Tokens,
+    TokenStore,
+    ahead,
+    few,
+    packed_chunks,
+    padded_chunks,
+    tokenize,
+)
 
 NAMES = ["heart attack", "MI", "a" * 300, "", "naïve\u0301 İstanbul 心筋梗塞", "type 2 diabetes mellitus, " * 20, "MI"]
 

@@ -399,7 +399,7 @@ from accelerate import Accelerator
 from sapbert_utils.model.batches import batches
 from sapbert_utils.model.encoder import load_encoder
 from sapbert_utils.model.losses import get_loss
-from sapbert_utils.pairs import read_pairs
+from sapbert_utils.data.pairs import read_pairs
 from sapbert_utils.model.step import train_step
 
 accelerator = Accelerator()

@@ -1,0 +1,9 @@
+"""In: notebooks and their parameters. Out: executed notebooks, results, figures, and a page of outcomes.
+May use ``files`` alone of the library; none but notebooks and ``__main__`` import it.
+Read in this order: profiles, results, plots; notebooks, freshness, running and publishing are the runner.
+"""
+
+from .profiles import REPOSITORY, get_profile
+from .results import Run
+
+__all__ = ["REPOSITORY", "Run", "get_profile"]

