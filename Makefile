@@ -7,15 +7,18 @@ ARGS ?=
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 RUN := $(CURDIR)/$(VENV)/bin/python
+# what the wings' own pages leave out; batches and search come along, as functions of the same name do
+PARTS = $(filter-out %/batches %/search,$(basename $(shell find sapbert_utils/*/ -maxdepth 1 -name '[a-z]*.py')))
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab clean
+.PHONY: help reproduce test lab docs clean
 
 help:
 	@echo "make reproduce   run the eight notebooks, skip what is up to date, print every metric (PROFILE=$(PROFILE))"
 	@echo "make test        run the tests, the smoke chain, then each notebook cell by cell (pytest --nbval-lax)"
 	@echo "make lab         open the notebooks in JupyterLab"
-	@echo "make clean       remove runs/ and .venv/"
+	@echo "make docs        write the API reference to docs/index.html, from the docstrings"
+	@echo "make clean       remove runs/, docs/ and .venv/"
 	@echo
 	@echo "PROFILE   smoke, demo (default), full or paper: make reproduce PROFILE=smoke"
 	@echo "ARGS      more options for the command behind reproduce, test (pytest) and lab:"
@@ -42,6 +45,12 @@ lab: $(INSTALLED)
 	@echo "Opening the notebooks in JupyterLab; stop it with Ctrl-C"
 	@SAPBERT_PROFILE=$(PROFILE) $(RUN) -m jupyterlab notebooks $(ARGS)
 
+docs: $(INSTALLED)
+	@echo "Writing the API reference to docs/index.html"
+	@# left by os._exit: DuckDB reports, at an ordinary exit, every object that the pages still hold
+	@$(RUN) -c "import os, sys; from pdoc.__main__ import cli; cli(sys.argv[1:]); os._exit(0)" \
+		--docformat google --output-directory docs sapbert_utils sapbert_utils.data.open_data $(subst /,.,$(PARTS))
+
 clean:
-	@echo "Removing runs/ and $(VENV)/"
-	@rm -rf runs $(VENV)
+	@echo "Removing runs/, docs/ and $(VENV)/"
+	@rm -rf runs docs $(VENV)

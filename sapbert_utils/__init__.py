@@ -12,7 +12,6 @@ WINGS = {
     "Linker": "linking", "search": "linking",
     "Benchmark": "evaluation", "evaluate": "evaluation",
 }
-__all__ = list(WINGS)
 
 
 def __getattr__(name: str) -> object:

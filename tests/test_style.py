@@ -1,16 +1,19 @@
-"""House style of the helpers: checked by ruff, short, silent, finished."""
+"""House style of the helpers: checked by ruff and mypy, short, silent, finished, told about."""
 
 import ast
+import io
 import json
 import re
 import subprocess
 import sys
+import tokenize
 
 import pytest
 
 from sapbert_utils.course.profiles import REPOSITORY
 
 HELPERS = sorted((REPOSITORY / "sapbert_utils").rglob("*.py"))
+LIBRARY = ("data", "model", "linking", "evaluation")
 FOLDERS = ("sapbert_utils", "tests", "notebooks", ".ci", ".github")
 TEXTS = sorted(
     p for p in [*REPOSITORY.glob("*"), *(p for f in FOLDERS for p in (REPOSITORY / f).rglob("*"))]
@@ -31,11 +34,47 @@ def test_ruff_finds_nothing():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_mypy_finds_nothing():
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def lines_of(path):
+    """(all lines, numbers of the lines of code, numbers of the lines that carry a comment) of a module."""
+    text = path.read_text(encoding="utf-8")
+    lines, told = text.splitlines(), set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            told |= set(range(node.lineno, node.end_lineno + 1))
+    code = [i for i, line in enumerate(lines, 1) if line.strip() and not line.strip().startswith("#") and i not in told]
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return lines, code, {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
+
+
+def test_the_helper_is_thin():
+    code = {wing: sum(len(lines_of(path)[1]) for path in (REPOSITORY / "sapbert_utils" / wing).rglob("*.py"))
+            for wing in (*LIBRARY, "course")}
+    assert sum(code[wing] for wing in LIBRARY) <= 3000 and code["course"] <= 1100, code
+
+
+def test_lines_are_short_and_hard_ones_are_told_about():
+    code = long = lines = told = 0
+    for path in (p for wing in LIBRARY for p in (REPOSITORY / "sapbert_utils" / wing).rglob("*.py")):
+        of_file, of_code, comments = lines_of(path)
+        lines, code, told = lines + len(of_file), code + len(of_code), told + len(comments)
+        long += sum(len(of_file[i - 1]) > 100 for i in of_code)
+    assert long <= 0.05 * code and told >= 0.06 * lines, (long / code, told / lines)
+
+
 @pytest.mark.parametrize("path", HELPERS, ids=name)
 def test_a_helper_is_short_documented_and_silent(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 260
     tree = ast.parse(text)
+    for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
+        given = [a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+        assert function.end_lineno - function.lineno < 60, f"{function.name} is longer than 60 lines"
+        assert len(set(given) - {"self", "cls"}) <= 8, f"{function.name} has more than 8 parameters"
     assert ast.get_docstring(tree), "a module says what it is for"
     prints = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print"]
     assert not prints or path.name == "__main__.py"
