@@ -11,14 +11,15 @@ RUN := $(CURDIR)/$(VENV)/bin/python
 PARTS = $(filter-out %/batches %/search,$(basename $(shell find sapbert_utils/*/ -maxdepth 1 -name '[a-z]*.py')))
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab docs clean
+.PHONY: help reproduce test stress lab docs clean
 
 help:
 	@echo "make reproduce   run the eight notebooks, skip what is up to date, print every metric (PROFILE=$(PROFILE))"
 	@echo "make test        run the tests, the smoke chain, then each notebook cell by cell (pytest --nbval-lax)"
+	@echo "make stress      the long form of tests/faults: fifty kills, thousands of damaged files (an hour or so)"
 	@echo "make lab         open the notebooks in JupyterLab"
-	@echo "make docs        write the API reference to docs/index.html, from the docstrings"
-	@echo "make clean       remove runs/, docs/ and .venv/"
+	@echo "make docs        write the API reference to docs/api/index.html, from the docstrings"
+	@echo "make clean       remove runs/, docs/api/ and .venv/"
 	@echo
 	@echo "PROFILE   smoke, demo (default), full or paper: make reproduce PROFILE=smoke"
 	@echo "ARGS      more options for the command behind reproduce, test (pytest) and lab:"
@@ -41,16 +42,20 @@ test: $(INSTALLED)
 	@echo "Testing: modules, style, the smoke chain, then every cell of every notebook with the smoke profile"
 	@$(RUN) -m pytest --nbval-lax --nbval-current-env tests notebooks $(ARGS)
 
+stress: $(INSTALLED)
+	@echo "Stressing: kills at random moments over the smoke chain, damaged files for every reader"
+	@STRESS=1 $(RUN) -m pytest tests/faults $(ARGS)
+
 lab: $(INSTALLED)
 	@echo "Opening the notebooks in JupyterLab; stop it with Ctrl-C"
 	@SAPBERT_PROFILE=$(PROFILE) $(RUN) -m jupyterlab notebooks $(ARGS)
 
 docs: $(INSTALLED)
-	@echo "Writing the API reference to docs/index.html"
+	@echo "Writing the API reference to docs/api/index.html"
 	@# left by os._exit: DuckDB reports, at an ordinary exit, every object that the pages still hold
 	@$(RUN) -c "import os, sys; from pdoc.__main__ import cli; cli(sys.argv[1:]); os._exit(0)" \
-		--docformat google --output-directory docs sapbert_utils sapbert_utils.data.open_data $(subst /,.,$(PARTS))
+		--docformat google --output-directory docs/api sapbert_utils sapbert_utils.data.open_data $(subst /,.,$(PARTS))
 
 clean:
-	@echo "Removing runs/, docs/ and $(VENV)/"
-	@rm -rf runs docs $(VENV)
+	@echo "Removing runs/, docs/api/ and $(VENV)/"
+	@rm -rf runs docs/api $(VENV)

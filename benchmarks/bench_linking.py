@@ -24,7 +24,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from sapbert_utils.course.profiles import get_profile
-from sapbert_utils.data.pairs import clean_names
+from sapbert_utils.data import clean_names
 from sapbert_utils.data.rrf import read_mrconso
 from sapbert_utils.linking import search
 from sapbert_utils.linking.export import to_sentence_transformers

@@ -1,4 +1,7 @@
-"""From a MRCONSO.RRF to the pair file: this project's way beside a plain rendering of the original repository's steps.
+"""From a MRCONSO.RRF to the pair file, and from the pair file to a data frame.
+
+This project's way is shown beside a plain rendering of the original repository's steps, and its reader of pair files
+beside a Python loop over the lines.
 
     python benchmarks/bench_terminology.py            # 1, 4 and 15 million lines
     python benchmarks/bench_terminology.py 1 2        # other sizes, in million lines
@@ -54,7 +57,7 @@ def write_mrconso(path: Path, lines: int, seed: int = 33) -> None:
 
 def ours(folder: Path, out: Path) -> None:
     """Read, check, filter, clean, pair, write: what notebook 01 does."""
-    from sapbert_utils.data.pairs import make_pairs, select_names, write_pairs
+    from sapbert_utils.data import make_pairs, select_names, write_pairs
     from sapbert_utils.data.rrf import limit_memory, read_mrconso
 
     limit_memory(0.2 + (folder / "MRCONSO.RRF").stat().st_size / 1e9, out.parent / "spill")
@@ -85,8 +88,29 @@ def plain(folder: Path, out: Path) -> None:
         file.writelines(pair + "\n" for pair in pairs)
 
 
+def read(folder: Path, out: Path) -> None:
+    """Read the pair file: what training does first, in each of its processes."""
+    from sapbert_utils.data.pairs import read_pairs
+
+    read_pairs(out)
+
+
+def read_plain(folder: Path, out: Path) -> None:
+    """The same checks and the same data frame, line by line."""
+    import pandas as pd
+
+    rows = []
+    with open(out, "rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            fields = [field.strip() for field in raw.decode("utf-8").rstrip("\r\n").split("||")]
+            if len(fields) != 3 or not all(fields):
+                raise ValueError(f"line {number} does not fit")
+            rows.append(fields)
+    pd.DataFrame(rows, columns=["cui", "name1", "name2"], dtype="str")
+
+
 def measure(way: str, folder: Path, out: Path) -> tuple[float, float, int]:
-    """Seconds, peak memory in GB, and pairs written, of one way in a process of its own."""
+    """Seconds, peak memory in GB, and pairs in the file, of one way in a process of its own."""
     started = time.perf_counter()
     child = subprocess.Popen([sys.executable, __file__, "--way", way, str(folder), str(out)])
     _, status, usage = os.wait4(child.pid, 0)
@@ -100,7 +124,7 @@ def measure(way: str, folder: Path, out: Path) -> tuple[float, float, int]:
 def main() -> None:
     sizes = [float(size) for size in sys.argv[1:]] or [1, 4, 15]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    print("million lines   way     seconds   lines/s    peak GB   pairs        speed   memory", flush=True)
+    print("million lines   way         seconds   lines/s    peak GB   pairs        speed   memory", flush=True)
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             folder = Path(folder)
@@ -108,10 +132,13 @@ def main() -> None:
             found = {"ours": measure("ours", folder, folder / "ours.txt")}
             if size * MEMORY_GB_A_MILLION < memory - 2:
                 found["plain"] = measure("plain", folder, folder / "plain.txt")
-            seconds, peak, _ = found["ours"]
+            for way in ("read", "read-plain"):  # their lines are those of the pair file
+                found[way] = measure(way, folder, folder / "ours.txt")
             for way, (s, m, n) in found.items():
-                ratio = f"{s / seconds:5.1f} x  {m / peak:5.1f} x" if way == "plain" else ""
-                print(f"{size:13g}   {way:6}  {s:7.1f}   {size * 1e6 / s:9,.0f}  {m:6.2f}   {n:11,}  {ratio}",
+                seconds, peak, _ = found["read" if way.startswith("read") else "ours"]
+                lines = n if way.startswith("read") else size * 1e6
+                ratio = f"{s / seconds:5.1f} x  {m / peak:5.1f} x" if way.endswith("plain") else ""
+                print(f"{size:13g}   {way:10}  {s:7.1f}   {lines / s:9,.0f}  {m:6.2f}   {n:11,}  {ratio}",
                       flush=True)
 
 
@@ -122,6 +149,6 @@ if __name__ == "__main__":
         parser.add_argument("paths", nargs=2, type=Path)
         options = parser.parse_args()
         sys.path.insert(0, str(Path(__file__).parent.parent))
-        {"ours": ours, "plain": plain}[options.way](*options.paths)
+        {"ours": ours, "plain": plain, "read": read, "read-plain": read_plain}[options.way](*options.paths)
     else:
         main()

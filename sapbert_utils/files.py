@@ -1,7 +1,7 @@
-"""The one place that writes: whole under a temporary name, then renamed; SHA-256; JSON.
+"""The one place that writes files: whole under a temporary name, then renamed; SHA-256; JSON.
 
-Whoever reads sees the old file or folder or the new one, never half of one. What a killed process leaves is called
-``partial-…``, and the next one to write the same file removes it.
+A reader finds the old file or folder, or the new one, never half of one. A process that is killed
+leaves a file called ``partial-…``; the next one to write the same file removes it.
 """
 
 import glob
@@ -16,13 +16,15 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
-    """A path to write to; the file takes the place of ``path`` when the block ends without an error."""
+    """Yield a path to write to; it is renamed to ``path`` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f"partial-*-{glob.escape(path.name)}"):
-        if not _runs(left.name.split("-")[1]):
+        process = left.name.split("-")[1]
+        if not _runs(process):
             left.unlink(missing_ok=True)
-    # a name of this process's own, so that two may write at once; the suffix stays, as some writers go by it
+    # The process's number lets two processes write at once. The suffix stays at the end, because
+    # some writers choose the format by it.
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
     try:
         yield partial
@@ -32,22 +34,24 @@ def whole_file(path: Path | str) -> Iterator[Path]:
 
 
 def _runs(process: str) -> bool:
-    """Whether a process of this number runs on this machine."""
+    """Whether a process with this number runs on this machine."""
     try:
-        os.kill(int(process), 0)
+        os.kill(int(process), 0)  # signal 0 asks, and changes nothing
     except (ProcessLookupError, ValueError):
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # it runs, and belongs to another user
         return True
     return True
 
 
 @contextmanager
 def whole_folder(folder: Path | str, taken: str = "refuse") -> Iterator[Path]:
-    """A new folder to write into, which gets the name ``folder`` when the block ends without an error.
+    """Yield a new folder to write into; it is renamed to ``folder`` when the block ends well.
 
-    Where that name is ``taken``: ``refuse`` raises ``FileExistsError``, ``replace`` puts the new folder in the old
-    one's place, and ``keep`` leaves the old one (another process was first, and wrote the same).
+    Args:
+        taken: what to do if ``folder`` exists. ``refuse`` raises ``FileExistsError``, ``replace``
+            puts the new folder in its place, and ``keep`` leaves it, because another process was
+            faster and wrote the same.
     """
     folder = Path(folder)
     if folder.exists() and taken == "refuse":
@@ -57,13 +61,19 @@ def whole_folder(folder: Path | str, taken: str = "refuse") -> Iterator[Path]:
         new = Path(partial, folder.name)
         new.mkdir()
         yield new
+        old = Path(partial, "old")
         if folder.exists() and taken == "replace":
-            os.replace(folder, Path(partial, "old"))
-        put_folder(new, folder, keep=taken == "keep")
+            os.replace(folder, old)
+        try:
+            put_folder(new, folder, keep=taken == "keep")
+        except OSError:
+            if old.exists():  # put it back, or it would go with the temporary folder
+                os.replace(old, folder)
+            raise
 
 
 def put_folder(new: Path, target: Path, keep: bool = True) -> None:
-    """Move a folder that is whole to its place; ``keep`` leaves the one that another process put there first."""
+    """Move a finished folder to its place; ``keep`` accepts that another process put one there."""
     try:
         os.replace(new, target)
     except OSError:
@@ -72,7 +82,7 @@ def put_folder(new: Path, target: Path, keep: bool = True) -> None:
 
 
 def write_json(path: Path | str, content: object) -> Path:
-    """Write JSON, indented by one, whole or not at all."""
+    """Write JSON with an indent of one; the file appears whole or not at all."""
     with whole_file(path) as partial:
         text = json.dumps(content, indent=1, ensure_ascii=False)
         partial.write_text(f"{text}\n", encoding="utf-8")
@@ -80,7 +90,7 @@ def write_json(path: Path | str, content: object) -> Path:
 
 
 def sha256(path: Path | str) -> str:
-    """SHA-256 of a file; of a folder: of its files' relative names and hashes, in order."""
+    """SHA-256 of a file, or of the sorted list of a folder's file names and their hashes."""
     path = Path(path)
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())

@@ -1,6 +1,6 @@
-"""In: notebooks and their parameters. Out: executed notebooks, results, figures, and a page of outcomes.
+"""In: notebooks and their parameters. Out: executed notebooks, results, figures, published outputs.
 May use ``files`` alone of the library; none but notebooks and ``__main__`` import it.
-Read in this order: profiles, results, plots; notebooks, freshness, running and publishing are the runner.
+Read in this order: profiles, results, plots; the other modules are the runner.
 """
 
 from .profiles import REPOSITORY, get_profile

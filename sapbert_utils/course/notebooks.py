@@ -1,24 +1,24 @@
-"""The course as a chain of notebooks: which there are, and which parameters each takes.
-
-Nothing here imports torch or papermill, so that a course that is up to date says so within seconds.
-"""
+"""The notebooks of the course: which there are, which parameters they take, what they measured."""
 
 import ast
 import itertools
 import json
-import tempfile
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .profiles import REPOSITORY, Profile, get_profile
+from .profiles import REPOSITORY, Profile
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 PATH_PARAMETERS = ("_dir", "_file", "_path", "_csv")
-MODEL_PARAMETERS = ("_model",)  # a folder, or the name of a model
+Say = Callable[[str], object]  # takes the progress as text, in parts; ``sys.stdout.write`` is one
+Values = dict[str, object]  # parameters, by name
 
 
 class Refused(Exception):
-    """What was asked for cannot be done; the message says why and what to do. Nothing has run."""
+    """What was asked for cannot be done. The message says why and what to do; nothing has run."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,13 @@ class Notebook:
         return self.path.stem
 
     @property
-    def number(self) -> str:
-        return self.stem[:2]
-
-    @property
     def label(self) -> str:
         """``03 pretrain_by_self_alignment``"""
-        return f"{self.number} {self.stem[3:]}"
+        return self.stem.replace("_", " ", 1)
 
     def executed(self, profile: Profile) -> Path:
-        return profile.notebooks / ("solutions" if self.path.parent.name == "solutions" else "") / self.path.name
+        folder = self.path.parent.name  # worked answers have the names of the notebooks
+        return profile.notebooks / (folder if folder == "solutions" else "") / self.path.name
 
     def stamp(self, profile: Profile) -> Path:
         return profile.notebooks / f"{self.stem}.stamp.json"
@@ -67,29 +64,28 @@ def read_notebook(path: Path) -> Notebook:
     """Read one notebook. Raises :class:`Refused` when the file is not one."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{path} cannot be read as a notebook ({error!r}); restore it with git") from error
-    sources = [(cell, "".join(cell["source"])) for cell in cells]
-    lines = [line for cell, text in sources if cell["cell_type"] == "markdown" for line in text.splitlines()]
-    tagged = [text for cell, text in sources if "parameters" in cell.get("metadata", {}).get("tags", [])]
-    return Notebook(
-        path=path,
-        title=next((line[2:].strip() for line in lines if line.startswith("# ")), path.stem),
-        code=tuple(text for cell, text in sources if cell["cell_type"] == "code"),
-        parameters=read_parameters(tagged[0]) if tagged else {},
-    )
+        texts = [("".join(cell["source"]), cell["cell_type"]) for cell in cells]
+        tagged = ["parameters" in cell["metadata"].get("tags", []) for cell in cells]
+        parameters = read_parameters(texts[tagged.index(True)][0]) if any(tagged) else {}
+    except SyntaxError as error:
+        raise Refused(f"the parameters cell of {path} is not Python ({error}); mend it") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise Refused(f"{path} is no notebook ({error!r}); restore it with git") from error
+    lines = [line for text, kind in texts if kind == "markdown" for line in text.splitlines()]
+    title = next((line[2:].strip() for line in lines if line.startswith("# ")), path.stem)
+    return Notebook(path, title, tuple(text for text, kind in texts if kind == "code"), parameters)
 
 
 def read_parameters(source: str) -> dict[str, Parameter]:
     """The annotated assignments of a parameters cell, each with the comment that ends its line."""
-    lines = source.splitlines()
+    lines = source.split("\n")
     parameters = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
+        if isinstance(node, ast.AnnAssign) and node.value and node.end_lineno:
+            # ``ast`` counts columns in bytes of UTF-8, not in characters
             rest = lines[node.end_lineno - 1].encode()[node.end_col_offset:].decode()
-            parameters[node.target.id] = Parameter(
-                node.target.id, ast.unparse(node.annotation), ast.unparse(node.value), rest.partition("#")[2].strip()
-            )
+            name, annotation, value = map(ast.unparse, (node.target, node.annotation, node.value))
+            parameters[name] = Parameter(name, annotation, value, rest.partition("#")[2].strip())
     return parameters
 
 
@@ -97,95 +93,116 @@ def find_notebooks(folder: Path = NOTEBOOKS) -> list[Notebook]:
     """The notebooks of the course, in order."""
     paths = sorted(Path(folder).resolve().glob("[0-9][0-9]_*.ipynb"))
     if not paths:
-        raise Refused(f"no notebook named like 00_title.ipynb in {folder}")
+        raise Refused(f"{folder} holds no notebook like 00_title.ipynb; choose another folder")
     return [read_notebook(path) for path in paths]
 
 
-def choose(notebooks: list[Notebook], name: str) -> Notebook:
+def choose(notebooks: Sequence[Notebook], name: str) -> Notebook:
     """The notebook called by its number (``03`` or ``3``) or by its name."""
     wanted = name.removesuffix(".ipynb").rpartition("/")[2]
     for notebook in notebooks:
-        if wanted.zfill(2) == notebook.number or wanted in (notebook.stem, notebook.stem[3:]):
+        if wanted in (notebook.stem, notebook.stem[3:]) or wanted.zfill(2) == notebook.stem[:2]:
             return notebook
     raise Refused(f"no notebook {name!r}; choose one of: {', '.join(n.stem for n in notebooks)}")
 
 
-def parse_assignments(texts: list[str]) -> dict[str, str]:
+def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
     """``["seed=7"]`` -> ``{"seed": "7"}``"""
+    values = {}
     for text in texts:
-        if not text.partition("=")[1] or not text.partition("=")[0].isidentifier():
-            raise Refused(f"-p {text}: write a parameter as name=value, for example -p seed=7")
-    return {text.partition("=")[0]: text.partition("=")[2] for text in texts}
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise Refused(f"{text}: write a parameter as name=value, for example seed=7")
+        values[name] = value
+    return values
 
 
 def combinations(axes: dict[str, str]) -> list[dict[str, str]]:
     """``{"a": "1,2", "b": "x"}`` -> ``[{"a": "1", "b": "x"}, {"a": "2", "b": "x"}]``"""
-    values = [[(name, value) for value in text.split(",")] for name, text in axes.items()]
-    return [dict(chosen) for chosen in itertools.product(*values)]
+    values = [text.split(",") for text in axes.values()]
+    return [dict(zip(axes, chosen)) for chosen in itertools.product(*values)]
 
 
-def convert(notebook: Notebook, given: dict[str, str]) -> dict[str, object]:
-    """The given texts as values of the types that the notebook's parameters cell declares."""
+def convert(notebooks: Sequence[Notebook], given: dict[str, str]) -> list[Values]:
+    """For each notebook the given parameters that it has, in the types that its cell declares."""
     if "profile" in given:
         raise Refused("the profile is chosen with --profile, not with -p")
-    offered = [name for name in notebook.parameters if name != "profile"]
-    values = {}
-    for name, text in given.items():
-        if name not in offered:
-            raise Refused(f"notebook {notebook.stem} has no parameter {name!r}; it has: {', '.join(offered)}")
-        try:
-            values[name] = _value(notebook.parameters[name], text)
-        except ValueError:
-            wanted = notebook.parameters[name].annotation
-            raise Refused(f"parameter {name} of notebook {notebook.stem} is of type {wanted}, not {text!r}") from None
-    return values
-
-
-def convert_all(notebooks: list[Notebook], given: dict[str, str]) -> list[dict[str, object]]:
-    """For each notebook those of the given parameters that it has; each must belong to one at least."""
-    if "profile" in given:
-        raise Refused("the profile is chosen with --profile, not with -p")
-    known = list(dict.fromkeys(name for n in notebooks for name in n.parameters if name != "profile"))
+    names = list(dict.fromkeys(p for n in notebooks for p in n.parameters if p != "profile"))
     for name in given:
-        if name not in known:
-            raise Refused(f"no notebook has a parameter {name!r}; they have: {', '.join(known)}")
-    return [convert(n, {name: text for name, text in given.items() if name in n.parameters}) for n in notebooks]
+        if name not in names:
+            whose = f"notebook {notebooks[0].stem}" if len(notebooks) == 1 else "the course"
+            raise Refused(f"{whose} has no parameter {name!r}; choose one of: {', '.join(names)}")
+    return [{name: _value(n, name, text) for name, text in given.items() if name in n.parameters}
+            for n in notebooks]
 
 
-def _value(parameter: Parameter, text: str) -> object:
+def _value(notebook: Notebook, name: str, text: str) -> object:
+    parameter = notebook.parameters[name]
     types = {part.strip() for part in parameter.annotation.split("|")}
     if "None" in types and text in ("None", ""):
         return None
-    if "bool" in types:
-        if text.lower() not in ("true", "false"):
-            raise ValueError(text)
-        return text.lower() == "true"
-    for name, kind in (("int", int), ("float", float)):
-        if name in types:
-            return kind(text)
-    path = Path(text).expanduser()
-    folder_of_a_model = parameter.name.endswith(MODEL_PARAMETERS) and path.is_dir()
-    if text and (parameter.name.endswith(PATH_PARAMETERS) or folder_of_a_model):  # the notebook runs in another folder
-        return str(path.resolve())
-    return text
-
-
-def choose_profile(name: str) -> Profile:
-    """The profile of that name. Raises :class:`Refused` with the list of the right ones."""
     try:
-        return get_profile(name)
-    except ValueError as error:
-        raise Refused(str(error)) from None
+        if "bool" in types:
+            return {"true": True, "false": False}[text.lower()]
+        if "int" in types:
+            return int(text)
+        if "float" in types:
+            return float(text)
+    except (KeyError, ValueError):
+        raise Refused(f"parameter {name} of notebook {notebook.stem} is of type "
+                      f"{parameter.annotation}, not {text!r}") from None
+    path = Path(os.path.expanduser(text)).resolve()  # because the notebook runs in another folder
+    is_model = name.endswith("_model") and path.is_dir()  # or it is the name of a model
+    return str(path) if text and (name.endswith(PATH_PARAMETERS) or is_model) else text
 
 
-def check_writable(profile: Profile) -> None:
-    """Raise :class:`Refused` when the run folder cannot be written."""
-    try:
-        profile.notebooks.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=profile.notebooks):
-            pass
-    except OSError as error:
-        raise Refused(
-            f"the run folder {profile.folder} cannot be written ({error.strerror}); "
-            "set SAPBERT_RUNS to a folder that can"
-        ) from error
+def read_results(notebooks: Sequence[Notebook], profile: Profile) -> list[dict[str, Any]]:
+    """The results.json of those notebooks that have one."""
+    paths = [n.results(profile) for n in notebooks]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+
+
+def metrics_table(results: Sequence[dict[str, Any]]) -> str:
+    """Each metric, its value and the range to expect; last the sum of times and the peak memory."""
+    rows = [("notebook", "metric", "value", "unit", "expected", "")]
+    for result in results:
+        for m in result["metrics"]:
+            value = f"{m['value']:g}"
+            rows.append((result["notebook"], m["name"], value, m["unit"], *_expected(m)))
+    seconds = sum(r["seconds"] for r in results)
+    memory = max((r["peak_memory_mb"] for r in results), default=0)
+    last = f"{len(results)} notebooks, {seconds:.0f} s, at most {memory:.0f} MB of memory"
+    return f"{_columns(rows, right=2)}\n\n{last}" if len(rows) > 1 else last
+
+
+def _expected(metric: dict[str, Any]) -> tuple[str, str]:
+    """The range as text, and ``ok``, ``outside`` or ``–`` when none is given."""
+    value, (low, high) = metric["value"], metric["expected"] or (None, None)
+    if low is None and high is None:
+        return "", "–"
+    text = f"≤ {high:g}" if low is None else f"≥ {low:g}"
+    if low is not None and high is not None:
+        text = f"{low:g} to {high:g}"
+    inside = (low is None or value >= low) and (high is None or value <= high)
+    return text, "ok" if inside else "outside"
+
+
+def _columns(rows: Sequence[Sequence[str]], right: int = -1) -> str:
+    """Rows of text with their columns under one another; ``right`` is the one to align there."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    cells = [[cell.rjust(width) if i == right else cell.ljust(width)
+              for i, (cell, width) in enumerate(zip(row, widths))] for row in rows]
+    return "\n".join("  ".join(row).rstrip() for row in cells)
+
+
+def listing(notebooks: Sequence[Notebook], profiles: Sequence[Profile]) -> str:
+    """For each notebook its title, its parameters, and its time on each profile that has run."""
+    blocks = []
+    for notebook in notebooks:
+        parameters = notebook.parameters.values()
+        rows = [(f"    {p.name}: {p.annotation} = {p.default}", p.help) for p in parameters]
+        times = [f"{profile.name} {results['seconds']:.0f} s" for profile in profiles
+                 for results in read_results([notebook], profile)]
+        lines = [f"{notebook.stem[:2]}  {notebook.title}", *([_columns(rows)] if rows else [])]
+        blocks.append("\n".join([*lines, f"    measured: {', '.join(times) or 'not run yet'}"]))
+    return "\n\n".join(blocks)

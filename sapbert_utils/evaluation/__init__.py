@@ -1,20 +1,12 @@
-"""In: a benchmark and the ranked answers of any system. Out: predictions, acc@k, intervals, comparisons.
+"""In: a benchmark and the ranked answers of any system. Out: predictions, acc@k, intervals, tests.
 May use ``files``, ``data``, ``model`` and ``linking``; knows nothing of the course.
-Read in this order: benchmarks, corpora, protocols, scores; baselines are the systems without a model.
+Read in this order: benchmarks, corpora, protocols, scores; baselines are systems without a model.
 """
 
-from .baselines import exact_match, fuzzy, hybrid, tfidf, tfidf_scores
+from .baselines import exact_match, fuzzy, hybrid, tfidf
 from .benchmarks import Benchmark, hpo_layperson, icd10_queries
-from .protocols import (
-    PROTOCOLS,
-    Predictions,
-    first_hits,
-    predict,
-    read_predictions,
-    score,
-    split_mention,
-    write_predictions,
-)
+from .predictions import read_predictions, write_predictions
+from .protocols import PROTOCOLS, Predictions, first_hits, predict, score, split_mention
 from .scores import (
     accuracy_at_k,
     bootstrap_interval,
@@ -25,8 +17,8 @@ from .scores import (
 )
 
 __all__ = [
-    "PROTOCOLS", "Benchmark", "Predictions", "accuracy_at_k", "bootstrap_interval", "evaluate", "exact_match",
-    "first_hits", "fuzzy", "hpo_layperson", "hybrid", "icd10_queries", "mean_reciprocal_rank", "paired_comparison",
-    "predict", "predict_with", "read_predictions", "score", "split_mention", "tfidf", "tfidf_scores",
-    "write_predictions",
+    "PROTOCOLS", "Benchmark", "Predictions", "accuracy_at_k", "bootstrap_interval", "evaluate",
+    "exact_match", "first_hits", "fuzzy", "hpo_layperson", "hybrid", "icd10_queries",
+    "mean_reciprocal_rank", "paired_comparison", "predict", "predict_with", "read_predictions",
+    "score", "split_mention", "tfidf", "write_predictions",
 ]

@@ -1,7 +1,6 @@
-"""What a string knows: linkers without a trained encoder, and one that adds strings to an encoder.
+"""What a string knows: systems without a trained encoder, and one that adds strings to an encoder.
 
-Each maker takes the names of a dictionary and returns a function for :func:`.protocols.predict`:
-n texts -> (n, k) rows of the dictionary, best first, -1 where there are no more.
+Each function takes the names of a dictionary and returns a ``Rank`` for :func:`.protocols.predict`.
 """
 
 from collections import defaultdict
@@ -12,7 +11,12 @@ from rapidfuzz import fuzz, process
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm.auto import tqdm
 
+# n texts -> (n, k) rows of the dictionary, best first, -1 where there are no more
 Rank = Callable[[Sequence[str]], np.ndarray]
+# n texts -> (n, names of the dictionary), the higher the better
+Scores = Callable[[Sequence[str]], np.ndarray]
+
+TABLE = 1 << 25  # scores in memory at a time: 128 MB
 
 
 def exact_match(names: Sequence[str], k: int = 10) -> Rank:
@@ -20,47 +24,79 @@ def exact_match(names: Sequence[str], k: int = 10) -> Rank:
     rows = defaultdict(list)
     for i, name in enumerate(names):
         rows[name].append(i)
-    return lambda texts: np.array([(rows.get(text, []) + [-1] * k)[:k] for text in texts])
+
+    def rank(texts: Sequence[str]) -> np.ndarray:
+        found = np.full((len(texts), k), -1)
+        for text, places in zip(texts, found, strict=True):
+            same = rows.get(text, [])[:k]
+            places[: len(same)] = same
+        return found
+
+    return rank
 
 
 def tfidf(names: Sequence[str], k: int = 10) -> Rank:
-    """Character 2- to 4-grams in word bounds, sublinear TF-IDF, cosine."""
+    """Character 2- to 4-grams within words, sublinear TF-IDF, cosine."""
     return _by_scores(tfidf_scores(names), k, "TF-IDF", len(names))
 
 
-def tfidf_scores(names: Sequence[str]) -> Callable[[Sequence[str]], np.ndarray]:
-    """Texts -> (n, dictionary) cosine similarities of :func:`tfidf`."""
-    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
+def tfidf_scores(names: Sequence[str]) -> Scores:
+    """The cosine similarities behind :func:`tfidf`: n texts -> (n, names)."""
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True,
+                                 dtype=np.float32)
     dictionary = vectorizer.fit_transform(names).T.tocsr()
+    # sparse times sparse: few names share a letter group with a text
     return lambda texts: (vectorizer.transform(texts) @ dictionary).toarray()
 
 
 def fuzzy(names: Sequence[str], k: int = 10) -> Rank:
-    """Letters that have to be changed (normalised indel similarity) after sorting the words."""
-    def sort(texts: Sequence[str]) -> list[str]:
+    """Fewest letters to add or take away (normalised indel similarity), after sorting the words."""
+    def with_sorted_words(texts: Sequence[str]) -> list[str]:
         return [" ".join(sorted(text.split())) for text in texts]
 
-    ordered, settings = sort(names), {"scorer": fuzz.ratio, "dtype": np.float32, "workers": -1}
-    return _by_scores(lambda texts: process.cdist(sort(texts), ordered, **settings), k, "fuzzy", len(names))
+    dictionary = with_sorted_words(names)
+
+    def scores(texts: Sequence[str]) -> np.ndarray:
+        return process.cdist(with_sorted_words(texts), dictionary, scorer=fuzz.ratio,
+                             dtype=np.float32, workers=-1)
+
+    return _by_scores(scores, k, "fuzzy", len(names))
 
 
-def hybrid(names: Sequence[str], vectors: np.ndarray, embed: Callable[[Sequence[str]], np.ndarray], weight: float,
-           k: int = 10) -> Rank:
-    """Sparse and dense: ``weight`` times the TF-IDF cosine, plus the cosine of the encoder's ``vectors`` (n, d)."""
-    sparse, dense = tfidf_scores(names), _unit(vectors).T
-    return _by_scores(lambda texts: weight * sparse(texts) + _unit(embed(texts)) @ dense, k, "hybrid", len(names))
+def hybrid(names: Sequence[str], vectors: np.ndarray, embed: Callable[[Sequence[str]], np.ndarray],
+           weight: float, k: int = 10) -> Rank:
+    """Letters and meaning: ``weight`` times the TF-IDF cosine, plus the cosine of an encoder.
+
+    Args:
+        vectors: (n, d) of the names, by that encoder.
+        embed: the encoder: texts -> (texts, d).
+    """
+    letters, meaning = tfidf_scores(names), _unit(vectors).T
+
+    def scores(texts: Sequence[str]) -> np.ndarray:
+        return weight * letters(texts) + _unit(embed(texts)) @ meaning
+
+    return _by_scores(scores, k, "hybrid", len(names))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
+    # a vector of zeros stays one
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
 
 
-def _by_scores(scores: Callable[[Sequence[str]], np.ndarray], k: int, label: str, size: int) -> Rank:
+def _by_scores(scores: Scores, k: int, label: str, names: int) -> Rank:
+    """Rank by scores, a block of texts at a time, with a progress bar called ``label``."""
+    block = max(1, min(256, TABLE // names))
+
     def rank(texts: Sequence[str]) -> np.ndarray:
-        found, block = [], max(1, min(256, (1 << 25) // size))  # a table of scores stays below 128 MB
+        found = []
         for start in tqdm(range(0, len(texts), block), desc=label, unit="block"):
             loss = -scores(texts[start : start + block])
-            top = np.argpartition(loss, min(k, loss.shape[1]) - 1, axis=1)[:, :k]
-            found.append(np.take_along_axis(top, np.take_along_axis(loss, top, 1).argsort(1, kind="stable"), 1))
+            # the best k in any order first, because sorting all names would cost much more
+            last = min(k, loss.shape[1]) - 1
+            best = np.argpartition(loss, last, axis=1)[:, :k]
+            order = np.take_along_axis(loss, best, axis=1).argsort(axis=1, kind="stable")
+            found.append(np.take_along_axis(best, order, axis=1))
         return np.concatenate(found)
+
     return rank

@@ -1,13 +1,15 @@
-"""Take an encoder and its dictionary elsewhere: sentence-transformers, ONNX, Parquet (a Hugging Face folder:
-:func:`sapbert_utils.model.encoder.save_encoder`)."""
+"""Take an encoder and its dictionary elsewhere: sentence-transformers, ONNX, Parquet.
 
-import contextlib
+For a Hugging Face folder there is :func:`sapbert_utils.model.encoder.save_encoder`.
+"""
+
 import copy
 import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import duckdb
@@ -22,34 +24,47 @@ from ..files import whole_file, whole_folder
 from ..model.encoder import Encoder, quiet
 from ..model.encoding import pool
 
-BATCH = 256
+BATCH = 256  # names
+SPECIAL = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token", "bos_token",
+           "eos_token")
+ONE_FILE = 1.9e9  # bytes of weights; an ONNX file ends at 2 GB
 
 
 def portable_tokenizer(encoder: Encoder) -> PreTrainedTokenizerFast:
-    """A copy of the tokenizer that itself strips, lower-cases, prefixes and cuts names as ``encoder.prepare`` does, so
-    that another tool has nothing to remember."""
-    core = tokenizers.Tokenizer.from_str(encoder.tokenizer.backend_tokenizer.to_str())
-    steps = [normalizers.Strip(), *([normalizers.Lowercase()] if encoder.lower else []),
-             *([normalizers.Prepend(encoder.prefix)] if encoder.prefix else []),
-             *([core.normalizer] if core.normalizer else [])]
+    """A copy of the tokenizer that takes raw names.
+
+    It strips, lower-cases, prefixes and cuts them itself, as :meth:`Encoder.prepare` and
+    :func:`encode` do, so another tool has nothing to remember.
+    """
+    own = encoder.tokenizer
+    # a copy: the encoder's own tokenizer must stay as it is
+    core = tokenizers.Tokenizer.from_str(own.backend_tokenizer.to_str())
+    steps: list[normalizers.Normalizer] = [normalizers.Strip()]
+    if encoder.lower:
+        steps.append(normalizers.Lowercase())
+    if encoder.prefix:
+        steps.append(normalizers.Prepend(encoder.prefix))
+    if core.normalizer:  # the model's own comes last
+        steps.append(core.normalizer)
     core.normalizer = normalizers.Sequence(steps)
     core.enable_truncation(encoder.max_length)
-    pad = {"pad_id": encoder.tokenizer.pad_token_id, "pad_token": encoder.tokenizer.pad_token}
-    core.enable_padding(**pad, length=encoder.max_length if encoder.pooling == "mean_all_tok" else None)
-    special = {name: getattr(encoder.tokenizer, name) for name in
-               ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token", "bos_token", "eos_token")}
+    # this pooling means over pads too, so every name must have the same number of them
+    length = encoder.max_length if encoder.pooling == "mean_all_tok" else None
+    core.enable_padding(pad_id=own.pad_token_id, pad_token=own.pad_token, length=length)
+    special = {name: getattr(own, name) for name in SPECIAL if getattr(own, name)}
     return PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=encoder.max_length,
-                                   **{name: token for name, token in special.items() if token})
+                                   **special)
 
 
 def to_sentence_transformers(encoder: Encoder, folder: Path | str) -> Path:
-    """Write a folder for ``SentenceTransformer(folder)``, which gives the vectors of :func:`encode` for raw names.
+    """Write a new folder for ``SentenceTransformer(folder)``, which gives :func:`encode`'s vectors.
 
-    Pooling ``cls`` and ``mean`` are its modes of the same name. Raises ``ValueError`` on ``mean_all_tok``, which means
-    over pads and has no counterpart there, and ``FileExistsError`` on a folder that exists.
+    It takes raw names. Raises ``ValueError`` on pooling ``mean_all_tok``, which has no counterpart
+    there (``cls`` and ``mean`` have), and ``FileExistsError`` on a folder that exists.
     """
     if encoder.pooling == "mean_all_tok":
-        raise ValueError("sentence-transformers cannot pool over pads (mean_all_tok): export to ONNX instead")
+        raise ValueError("sentence-transformers cannot pool over pads (mean_all_tok): export to "
+                         "ONNX instead")
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -59,49 +74,72 @@ def to_sentence_transformers(encoder: Encoder, folder: Path | str) -> Path:
         portable_tokenizer(encoder).save_pretrained(plain)
         modules = [Transformer(plain, max_seq_length=encoder.max_length),
                    Pooling(encoder.model.config.hidden_size, encoder.pooling)]
-        SentenceTransformer(modules=modules, device="cpu").save(str(new), create_model_card=False)
+        model = SentenceTransformer(modules=modules, device="cpu")
+        model.save(str(new), create_model_card=False)
     return Path(folder)
 
 
 class _Pooled(torch.nn.Module):
+    """An encoder's model with its pooling: token ids and mask, (b, t) each -> vectors (b, d)."""
+
     def __init__(self, encoder: Encoder):
         super().__init__()
-        self.model, self.pooling = copy.deepcopy(encoder.model).cpu().eval(), encoder.pooling
-        self.model.set_attn_implementation("eager")
+        self.model = copy.deepcopy(encoder.model).cpu().eval()
+        self.model.set_attn_implementation("eager")  # the others cannot be exported
+        self.pooling = encoder.pooling
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return pool(hidden, attention_mask, self.pooling)
+        output = self.model(input_ids=input_ids, attention_mask=attention_mask)
+        return pool(output.last_hidden_state, attention_mask, self.pooling)
 
 
 def to_onnx(encoder: Encoder, folder: Path | str) -> Path:
-    """Write ``model.onnx`` (token ids and mask, both (b, t) int64 -> vectors (b, d) float32, the pooling inside) and
-    ``tokenizer.json`` into a new folder; :func:`encode_onnx` uses them without torch. Weights of more than 1.9 GB go
-    to a file of their own beside."""
+    """Write ``model.onnx`` and ``tokenizer.json`` into a new folder, for use without torch.
+
+    The model takes token ids and mask, (b, t) int64 each, and gives vectors (b, d) float32; the
+    pooling is inside. :func:`encode_onnx` runs it. Weights of more than 1.9 GB go to a file of
+    their own beside it.
+    """
     with whole_folder(folder) as new:
         portable_tokenizer(encoder).backend_tokenizer.save(str(new / "tokenizer.json"))
+        # The graph is traced on two names, one of them as long as can be; both sizes stay free.
         names = encoder.prepare(["heart attack", "long" * encoder.max_length])
-        example = encoder.tokenizer(names, padding=True, truncation=True, max_length=encoder.max_length,
-                                    return_tensors="pt")
+        example = encoder.tokenizer(names, padding=True, truncation=True,
+                                    max_length=encoder.max_length, return_tensors="pt")
         sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # no torchvision here
-        large = sum(weight.nbytes for weight in encoder.model.parameters()) > 1.9e9  # beyond what one file may hold
-        given = (example["input_ids"], example["attention_mask"])
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it reports its progress
-            warnings.simplefilter("ignore", FutureWarning)  # torch calls what torch deprecates
-            torch.onnx.export(_Pooled(encoder).eval(), given, str(new / "model.onnx"), dynamo=True, verbose=False,
-                              input_names=["input_ids", "attention_mask"], output_names=["vectors"],
-                              dynamic_shapes=(sizes, sizes), external_data=large)
+        weights = sum(weight.nbytes for weight in encoder.model.parameters())
+        with _silent_export():
+            torch.onnx.export(
+                _Pooled(encoder).eval(), (example["input_ids"], example["attention_mask"]),
+                str(new / "model.onnx"), dynamo=True, verbose=False,
+                input_names=["input_ids", "attention_mask"], output_names=["vectors"],
+                dynamic_shapes=(sizes, sizes), external_data=weights > ONE_FILE)
     return Path(folder)
 
 
+@contextmanager
+def _silent_export() -> Iterator[None]:
+    """Keep torch's report of an export off the screen; logging and warnings are then as before."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)  # it warns that torchvision is not installed
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch calls what torch deprecates
+            yield
+    finally:
+        registration.setLevel(level)
+
+
 def encode_onnx(folder: Path | str, names: Sequence[str]) -> np.ndarray:
-    """Vectors (n, d) float32 of raw names from a folder of :func:`to_onnx`."""
+    """Vectors (n, d) float32 of raw names, from a folder of :func:`to_onnx`."""
     import onnxruntime
 
     tokenizer = tokenizers.Tokenizer.from_file(str(Path(folder, "tokenizer.json")))
-    session = onnxruntime.InferenceSession(str(Path(folder, "model.onnx")), providers=["CPUExecutionProvider"])
-    parts = []
+    session = onnxruntime.InferenceSession(str(Path(folder, "model.onnx")),
+                                           providers=["CPUExecutionProvider"])
+    width = session.get_outputs()[0].shape[1]
+    parts = [np.empty((0, width), np.float32)]  # no name, no row: (0, d)
     for start in range(0, len(names), BATCH):
         tokens = tokenizer.encode_batch(list(names[start : start + BATCH]))
         inputs = {"input_ids": np.array([t.ids for t in tokens]),
@@ -111,20 +149,21 @@ def encode_onnx(folder: Path | str, names: Sequence[str]) -> np.ndarray:
 
 
 def to_parquet(names: pd.DataFrame, vectors: np.ndarray, path: Path | str) -> Path:
-    """Write a table of names with their vectors (n, d), a column ``vector`` of lists; the file appears whole.
+    """Write a table of names with their vectors (n, d), as a column ``vector`` of lists.
 
-    Any tool that reads Parquet can search it; in DuckDB ``list_cosine_similarity`` does.
+    Any tool that reads Parquet can search it, DuckDB for one with ``list_cosine_similarity``. The
+    file appears whole. Raises ``ValueError`` when there is not one vector for each name.
     """
     if len(names) != len(vectors):
         raise ValueError(f"{len(names)} names with {len(vectors)} vectors")
-    width = vectors.shape[1]
-    columns = pd.DataFrame(np.asarray(vectors, np.float32), columns=[f"_{i}" for i in range(width)])
-    table = pd.concat([names.reset_index(drop=True), columns], axis=1)
-    kept = ", ".join(f'"{c}"' for c in names.columns)
-    listed = ", ".join(columns.columns)
+    # DuckDB takes no matrix: give it a column for each number, and let it join them to lists
+    numbers = pd.DataFrame(np.asarray(vectors, np.float32),
+                           columns=[f"_{i}" for i in range(vectors.shape[1])])
+    table = pd.concat([names.reset_index(drop=True), numbers], axis=1)
+    kept = ", ".join(f'"{column}"' for column in names.columns)
+    listed = ", ".join(numbers.columns)
     with duckdb.connect() as connection, whole_file(path) as partial:
         connection.register("given", table)
-        connection.sql(f"SELECT {kept}, [{listed}]::FLOAT[] AS vector FROM given").write_parquet(
-            str(partial), compression="zstd", row_group_size=20_000)
+        found = connection.sql(f"SELECT {kept}, [{listed}]::FLOAT[] AS vector FROM given")
+        found.write_parquet(str(partial), compression="zstd", row_group_size=20_000)
     return Path(path)
-

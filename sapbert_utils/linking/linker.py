@@ -1,177 +1,236 @@
-"""Dictionary + index -> candidates: linking a mention is a nearest-neighbour search among all names."""
+"""Dictionary + index -> candidates: linking a mention is a search for the nearest of all names."""
 
-import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from ..data.tables import read_frame, read_table, write_frame, write_rows
 from ..files import whole_file, whole_folder, write_json
 from ..model.encoder import Encoder, load_encoder, save_encoder
 from ..model.encoding import encode
+from ..model.tokens import check_names
 from .abbreviations import expand
+from .distinct import nearest_concepts
+from .indexes import check_index, make_index, read_index
 from .search import Prepared, search, vectors_for
-from .vectors import fingerprint
+from .vectors import fingerprint, open_vectors, read_manifest
 
-ANSWER = ["mention", "rank", "cui", "name", "score"]
-INDEXES = {  # FAISS factory strings, over unit vectors; recall of the ten nearest and memory: notebook 07
-    "exact": "",  # no index: blocks of the vectors, as they lie in memory or on disk
-    "hnsw": "HNSW32,Flat",  # a graph: near-exact, more memory than the vectors
-    "ivfpq": "IVF{lists},PQ{bytes}np",  # compressed: a byte for six numbers, and less recall
-}
-
-
-def make_index(vectors: np.ndarray, kind: str):
-    """A FAISS index of that kind (see ``INDEXES``) over the unit vectors; ``None`` for ``exact``."""
-    if kind not in INDEXES:
-        raise ValueError(f"unknown index {kind!r}; choose one of: {', '.join(INDEXES)}")
-    if kind == "exact":
-        return None
+if TYPE_CHECKING:
     import faiss
 
-    lists, width = max(1, min(4096, len(vectors) // 64)), vectors.shape[1]
-    parts = max(n for n in range(1, max(1, width // 6) + 1) if width % n == 0)
-    index = faiss.index_factory(vectors.shape[1], INDEXES[kind].format(lists=lists, bytes=parts),
-                                faiss.METRIC_INNER_PRODUCT)
-    if kind == "hnsw":
-        index.hnsw.efConstruction, index.hnsw.efSearch = 200, 128
-    else:
-        index.nprobe = max(1, lists // 16)
-        index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1  # small ones train too, unwarned
-        draw = np.random.default_rng(0).permutation(len(vectors))[: 64 * lists]
-        index.train(vectors_for("cosine", vectors[np.sort(draw)]).numpy())
-    for start in range(0, len(vectors), 100_000):
-        index.add(vectors_for("cosine", vectors[start : start + 100_000]).numpy())
-    return index
+ANSWER = ["mention", "rank", "cui", "name", "score"]
+ROWS = 20_000  # of a CSV file, linked at a time
 
 
 @dataclass
 class Linker:
-    """A terminology with its vectors: give it mentions, it gives concepts."""
+    """A terminology with its vectors: give it mentions, it gives concepts.
+
+    Example:
+        >>> names = pd.DataFrame({"cui": ["C1", "C2"], "name": ["heart attack", "wide nose"]})
+        >>> linker = Linker.from_terminology(load_encoder("minilm"), names)
+        >>> linker.link("broad nose", k=1)["cui"].tolist()
+        ['C2']
+    """
 
     encoder: Encoder
-    names: pd.DataFrame  # columns cui, name, and what else a restriction may ask for (source, language, …)
+    names: pd.DataFrame  # columns cui, name, and what a restriction may ask for (source, …)
     vectors: np.ndarray  # (n, d) float32, or float16 on request
     kind: str = "exact"  # of the index, a name of INDEXES
-    index: object = None  # FAISS's
+    index: "faiss.Index | None" = None  # None: blocks of the vectors are searched as they lie
+
+    @classmethod
+    def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "",
+                         index: str = "auto", dtype: str = "float32",
+                         vectors: np.ndarray | None = None) -> "Linker":
+        """Encode the names of a terminology; ``ValueError`` if it has none.
+
+        Args:
+            names: columns cui and name, one name a row.
+            progress: title of a progress bar; empty: none.
+            index: a name of `INDEXES`; ``auto`` is exact below a million names, else hnsw.
+            dtype: of the vectors, float32 or float16.
+            vectors: of the names, (n, d), if they are known.
+        """
+        if names.empty:
+            raise ValueError("the terminology holds no names to link to")
+        if index == "auto":
+            index = "exact" if len(names) < 1_000_000 else "hnsw"
+        check_index(index)  # before the names are encoded, which may take hours
+        if vectors is None:
+            vectors = encode(encoder, names["name"].tolist(), progress=progress, dtype=dtype)
+        made = None if index == "exact" else make_index(vectors, index)
+        return cls(encoder, names.reset_index(drop=True), vectors, index, made)
 
     @cached_property
     def prepared(self) -> Prepared:
         """The vectors made ready for exact search, when it is first asked for."""
         return Prepared(self.vectors, "cosine", self.encoder.device)
 
-    @classmethod
-    def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "", index: str = "auto",
-                         dtype: str = "float32", vectors: np.ndarray | None = None) -> "Linker":
-        """Encode the names of a terminology (columns cui, name). Raises ``ValueError`` on an empty one.
+    @cached_property
+    def concepts(self) -> np.ndarray:
+        """A number for the concept of each name, (n,) int64."""
+        return pd.factorize(self.names["cui"], use_na_sentinel=False)[0]
 
-        ``index``: a name of ``INDEXES``; ``auto`` is exact below a million names, and hnsw from there on. ``vectors``:
-        the names' vectors (n, d) where they are known.
+    def link(self, mentions: str | Sequence[str], k: int = 5,
+             only: np.ndarray | pd.Series | None = None) -> pd.DataFrame:
+        """The ``k`` best distinct concepts of each mention; no row for a blank one.
+
+        Args:
+            only: a boolean for each name of the terminology, for example
+                ``linker.names["source"] == "HPO"``: answers come from these names alone. They are
+                searched exactly.
+
+        Returns:
+            Columns mention, rank (from 1), cui, name (the one that matched), score (cosine).
+
+        Raises:
+            ValueError: on a mention that is no text, a k below 1, or an ``only`` without names.
         """
-        if names.empty:
-            raise ValueError("the terminology holds no names to link to")
-        kind = ("exact" if len(names) < 1_000_000 else "hnsw") if index == "auto" else index
-        if vectors is None:
-            vectors = encode(encoder, names["name"].tolist(), progress=progress, dtype=dtype)
-        return cls(encoder, names.reset_index(drop=True), vectors, kind, make_index(vectors, kind))
-
-    def link(self, mentions: str | Sequence[str], k: int = 5, only: np.ndarray | None = None) -> pd.DataFrame:
-        """The ``k`` best distinct concepts of each mention: mention, rank, cui, name (that matched), score (cosine).
-
-        ``only``, a boolean for each name of the terminology (``linker.names["source"] == "HPO"``), restricts the
-        answers; they are then searched exactly.
-        """
-        mentions = [mentions] if isinstance(mentions, str) else list(mentions)
-        if not mentions:
+        if k < 1:
+            raise ValueError(f"k is {k}: ask for at least one concept")
+        asked = [mentions] if isinstance(mentions, str) else list(mentions)
+        check_names(asked, "the mentions")
+        # a blank text has a vector too, and its nearest name would look like an answer
+        asked = [mention for mention in asked if mention.strip()]
+        rows = None if only is None else self._rows(only)
+        if not asked:
             return pd.DataFrame(columns=ANSWER)
-        rows = np.arange(len(self.names)) if only is None else np.flatnonzero(only)
-        if not len(rows):
-            raise ValueError("the restriction leaves no name to link to")
-        queries, depth = encode(self.encoder, mentions), min(10 * k, len(rows))
-        if self.index is not None and only is None:
-            score, where = self.index.search(vectors_for("cosine", queries).numpy(), depth)
-        else:
-            where, score = search(queries, self.prepared if only is None else self.prepared.take(rows), depth)
         cui, name, found = self.names["cui"].to_numpy(), self.names["name"].to_numpy(), []
-        for mention, near, values in zip(mentions, where.tolist(), score.tolist(), strict=True):
-            seen: dict[str, tuple] = {}
-            for i, value in zip(near, values, strict=True):
-                if i >= 0:  # an approximate index may find fewer
-                    seen.setdefault(cui[rows[i]], (name[rows[i]], value))
-            found += [(mention, rank, c, *best) for rank, (c, best) in enumerate(list(seen.items())[:k], 1)]
+        for mention, nearest in zip(asked, self._nearest(asked, k, rows), strict=True):
+            for rank, (row, score) in enumerate(nearest, 1):
+                found.append((mention, rank, cui[row], name[row], score))
         return pd.DataFrame(found, columns=ANSWER)
 
-    def link_csv(self, source: Path | str, target: Path | str, column: str, k: int = 5, threshold: float = 0.0,
-                 encoding: str = "utf-8-sig", rows: int = 20_000, context: str = "") -> int:
-        """Link a column of a CSV file, ``rows`` at a time; returns how many rows were read.
+    def _rows(self, only: np.ndarray | pd.Series) -> np.ndarray:
+        """The numbers of the names that a restriction leaves."""
+        if len(only) != len(self.names):
+            raise ValueError(f"the restriction has {len(only)} values for {len(self.names)} names")
+        rows = np.flatnonzero(only)
+        if not len(rows):
+            raise ValueError("the restriction leaves no name to link to")
+        return rows
 
-        Every row comes back once for each of its ``k`` candidates, with rank, cui, name, score and ``accepted`` (the
-        first, at ``threshold`` or above); a row without a mention once, with these empty. They are called
-        ``rank_found`` and so on where the file has such a column. ``context`` names a column with the text around the
-        mention: what it abbreviates (:func:`expand`) is linked. ``target`` appears when it is whole. Raises
-        ``ValueError`` that says the file, and the line or the columns, on what cannot be read.
+    def _nearest(self, mentions: Sequence[str], k: int,
+                 rows: np.ndarray | None) -> list[list[tuple[int, float]]]:
+        """(row of the terminology, score) of the best name of each of the nearest concepts."""
+        queries, index = encode(self.encoder, mentions), self.index
+        if rows is not None:  # an index cannot leave names out, so these are searched exactly
+            part = self.prepared.take(rows)
+            found = nearest_concepts(queries, self.concepts[rows], k,
+                                     lambda some, depth: search(some, part, depth))
+            return [[(int(rows[row]), score) for row, score in nearest] for nearest in found]
+
+        def exactly(some: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+            return search(some, self.prepared, depth)
+
+        if index is None:
+            return nearest_concepts(queries, self.concepts, k, exactly)
+
+        def by_index(some: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+            scores, found = index.search(vectors_for("cosine", some).numpy(), depth)
+            return found, scores
+
+        return nearest_concepts(queries, self.concepts, k, exactly, by_index)
+
+    def link_csv(self, source: Path | str, target: Path | str, column: str, k: int = 5,
+                 threshold: float = 0.0, encoding: str = "utf-8-sig", context: str = "") -> int:
+        """Link a column of a CSV file of any length; returns how many rows were read.
+
+        Every row comes back once for each of its ``k`` candidates, with rank, cui, name, score and
+        ``accepted`` (the first one, if it reaches ``threshold``); a row without a mention comes
+        back once, with these empty. If the file has a column of that name, the new one is called
+        ``rank_found`` and so on. ``target`` appears when it is whole.
+
+        Args:
+            column: the column of mentions.
+            threshold: a cosine, from -1 to 1.
+            encoding: of ``source``; ``target`` is UTF-8.
+            context: the column with the text around the mention, if any: an abbreviation that is
+                explained there is linked by its long form (:func:`expand`).
+
+        Raises:
+            ValueError: on a setting that makes no sense, and, with file and line, on a row that
+                cannot be read.
         """
-        read = 0
-        try:
-            with whole_file(target) as partial:
-                for part in pd.read_csv(source, dtype="str", keep_default_na=False, encoding=encoding, chunksize=rows):
-                    missing = [c for c in (column, context) if c and c not in part]
-                    if missing:
-                        raise ValueError(f"{source} has no column {missing[0]!r}; its columns are: "
-                                         f"{', '.join(part.columns)}")
-                    texts = part[column].str.strip()
-                    if context:
-                        texts = pd.Series(map(expand, texts, part[context]), index=part.index, dtype="str").str.strip()
-                    found = self.link(sorted(set(texts) - {""}), k)
-                    found["accepted"] = (found["rank"] == 1) & (found["score"] >= threshold)
-                    found = found.rename(columns={"mention": "_mention"}).round({"score": 4}).astype({"rank": "Int64"})
-                    linked = part.assign(_mention=texts).merge(found, "left", "_mention", suffixes=("", "_found"))
-                    linked.drop(columns="_mention").to_csv(
-                        partial, mode="a" if read else "w", header=not read, index=False)
-                    read += len(part)
-                if not read:
-                    raise ValueError(f"{source} has no rows")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{source} is not {encoding} ({error.reason} at byte {error.start}): name its encoding, "
-                             f"such as cp1252 or utf-16") from None
-        except pd.errors.ParserError as error:
-            raise ValueError(f"{source}: {error}") from None
-        except pd.errors.EmptyDataError:
-            raise ValueError(f"{source} is empty") from None
-        return read
+        if not -1 <= threshold <= 1:
+            raise ValueError(f"the threshold is {threshold}: it is a cosine, from -1 to 1")
+        rows = read_table(source, [c for c in (column, context) if c], encoding=encoding)
+        _, header = next(rows)
+        added = []  # names of the new columns, none of them taken
+        for name in [*ANSWER[1:], "accepted"]:
+            while name in header:
+                name += "_found"
+            added.append(name)
+        count = 0
+        with whole_file(target) as partial, open(partial, "w", encoding="utf-8", newline="") as out:
+            write_rows(out, [header + added])
+            while part := [cells for _, cells in islice(rows, ROWS)]:
+                mentions = [cells[header.index(column)].strip() for cells in part]
+                if context:
+                    texts = [cells[header.index(context)] for cells in part]
+                    mentions = [expand(*both).strip() for both in zip(mentions, texts, strict=True)]
+                write_rows(out, self._linked(part, mentions, k, threshold))
+                count += len(part)
+            if not count:
+                raise ValueError(f"{source} has no rows")
+        return count
+
+    def _linked(self, rows: list[list[str]], mentions: list[str], k: int,
+                threshold: float) -> Iterator[list[object]]:
+        """The rows of a CSV file, each with its answers."""
+        answers = defaultdict(list)
+        found = self.link(sorted(set(mentions)), k)  # the same mention is linked once
+        for mention, rank, cui, name, score in found.itertuples(index=False, name=None):
+            accepted = rank == 1 and score >= threshold  # before the score is rounded
+            answers[mention].append((rank, cui, name, round(score, 4), accepted))
+        empty = [("",) * 5]
+        for cells, mention in zip(rows, mentions, strict=True):
+            for answer in answers.get(mention, empty):
+                yield [*cells, *answer]
 
     def save(self, folder: Path | str) -> Path:
         """Write encoder, names, vectors and index to a new folder, whole or not at all."""
         with whole_folder(folder) as new:
             save_encoder(self.encoder, new / "encoder")
-            self.names.to_csv(new / "names.tsv", sep="\t", index=False)
+            write_frame(self.names, new / "names.tsv")
             np.save(new / "vectors.npy", self.vectors)
             if self.index is not None:
                 import faiss
 
                 faiss.write_index(self.index, str(new / "index.faiss"))
-            write_json(new / "manifest.json", {"model": fingerprint(self.encoder, ()), "index": self.kind,
-                                               "names": len(self.names), "dimension": self.vectors.shape[1]})
+            write_json(new / "manifest.json", {
+                "model": fingerprint(self.encoder), "index": self.kind, "names": len(self.names),
+                "dictionary": fingerprint(self.encoder, self.names["name"]),
+                "dimension": self.vectors.shape[1]})
         return Path(folder)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Linker":
-        """Read what :meth:`save` wrote. Raises ``ValueError`` when model, names, vectors or index do not match."""
-        folder = Path(folder)
-        said = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        names = pd.read_csv(folder / "names.tsv", sep="\t", dtype="str", keep_default_na=False)
-        encoder = load_encoder(str(folder / "encoder"))
-        vectors, index = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False), None
-        if said["index"] != "exact":
-            import faiss
+        """Read what :meth:`save` wrote.
 
-            index = faiss.read_index(str(folder / "index.faiss"))
-        counts = {"names": len(names), "vectors": len(vectors), "index": index.ntotal if index else len(vectors)}
-        if set(counts.values()) != {said["names"]}:
-            raise ValueError(f"{folder}: {counts}, where the manifest says {said['names']}; save the linker again")
-        if fingerprint(encoder, ()) != said["model"]:
-            raise ValueError(f"{folder}: the encoder is not the one that made the vectors; save the linker again")
+        Raises ``ValueError`` with the file when a part is missing, damaged, or not of the others.
+        """
+        folder, advice = Path(folder), "save the linker again"
+        said = read_manifest(folder, advice, model=str, dictionary=str, index=str, names=int,
+                             dimension=int)
+        encoder = load_encoder(str(folder / "encoder"))
+        # two checks, so that the message can say which part is another
+        if fingerprint(encoder) != said["model"]:
+            raise ValueError(f"{folder / 'encoder'} is not the one that made the vectors: {advice}")
+        names = read_frame(folder / "names.tsv", ["cui", "name"])
+        if fingerprint(encoder, names["name"]) != said["dictionary"]:
+            raise ValueError(f"{folder / 'names.tsv'} does not hold the {said['names']} names of "
+                             f"the vectors in their order: {advice}")
+        shape = said["names"], said["dimension"]
+        vectors, index = open_vectors(folder / "vectors.npy", *shape, advice), None
+        if said["index"] != "exact":
+            index = read_index(folder / "index.faiss", *shape, advice)
         return cls(encoder, names, vectors, said["index"], index)

@@ -1,34 +1,91 @@
-"""The vectors of a dictionary: what they depend on, and a cache that keeps them."""
+"""The vectors of a dictionary: what they depend on, a cache that keeps them, files of them."""
 
 import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..files import whole_file
 from ..model.encoder import Encoder
 from ..model.encoding import encode_poolings
+from ..model.tokens import check_names
 
 
-def fingerprint(encoder: Encoder, names: Sequence[str]) -> str:
-    """What a dictionary's vectors depend on (weights, tokenizer settings, names), as 16 hexadecimal digits."""
-    digest = hashlib.sha256(repr((encoder.max_length, encoder.prefix, encoder.lower)).encode())
+def fingerprint(encoder: Encoder, names: Sequence[str] = ()) -> str:
+    """What the vectors of ``names`` depend on, as 16 hexadecimal digits.
+
+    That is the weights, the tokenizer, pooling, prefix, lower-casing and length of the encoder, and
+    the names in their order. Without names it stands for the encoder alone.
+    """
+    settings = (encoder.pooling, encoder.max_length, encoder.prefix, encoder.lower)
+    digest = hashlib.sha256(repr(settings).encode())
     for weight in encoder.model.state_dict().values():
-        digest.update(weight.detach().cpu().contiguous().numpy())
-    digest.update("\n".join(names).encode())
+        digest.update(weight.detach().cpu().contiguous().numpy())  # the numbers alone, as bytes
+    tokenizer = encoder.tokenizer.backend_tokenizer.to_str()
+    # Truncation and padding stand before "added_tokens"; every call sets them as it needs them.
+    digest.update(tokenizer[tokenizer.index('"added_tokens"'):].encode())
+    # JSON keeps names apart that hold line ends or other separators
+    digest.update(json.dumps(list(names)).encode())
     return digest.hexdigest()[:16]
 
 
-def encode_cached(encoder: Encoder, names: Sequence[str], folder: Path, poolings: Sequence[str] | None = None,
-                  progress: str = "") -> dict[str, np.ndarray]:
-    """Vectors of a dictionary, pooling -> (n, d) float32, kept in ``folder`` as .npy by content hash."""
-    poolings, key = list(poolings or [encoder.pooling]), fingerprint(encoder, names)
-    key += "" if encoder.device.type == "cpu" else "-half"  # encoded in another precision
-    files = {p: Path(folder) / f"{key}-{p}.npy" for p in poolings}
-    missing = [p for p in poolings if not files[p].exists()]
+def encode_cached(encoder: Encoder, names: Sequence[str], folder: Path | str,
+                  poolings: Sequence[str] = (), progress: str = "") -> dict[str, np.ndarray]:
+    """Vectors of a dictionary by pooling, (n, d) float32 each, kept as .npy files in ``folder``.
+
+    Args:
+        poolings: the wanted ones; empty: the encoder's own.
+        progress: title of a progress bar; empty: none.
+    """
+    check_names(names, "the dictionary")
+    # Vectors that were encoded in half precision must not pass for those of a CPU.
+    precision = "" if encoder.device.type == "cpu" else "-half"
+    files = {}
+    for pooling in poolings or [encoder.pooling]:
+        key = fingerprint(replace(encoder, pooling=pooling), names)
+        files[pooling] = Path(folder) / f"{key}{precision}-{pooling}.npy"
+    missing = [pooling for pooling, file in files.items() if not file.exists()]
     if missing:
-        for pooling, vectors in encode_poolings(encoder, names, missing, progress=progress).items():
+        found = encode_poolings(encoder, names, missing, progress=progress)
+        for pooling, vectors in found.items():
             with whole_file(files[pooling]) as partial:
                 np.save(partial, vectors)
-    return {p: np.load(files[p], allow_pickle=False) for p in poolings}
+    return {pooling: np.load(file, allow_pickle=False) for pooling, file in files.items()}
+
+
+def open_vectors(file: Path, names: int, width: int, advice: str) -> np.ndarray:
+    """A file of ``names`` vectors of length ``width``, mapped from disk, not read.
+
+    Raises ``ValueError`` that names the file and gives ``advice`` when it is missing, cut, or holds
+    something else.
+    """
+    try:
+        vectors = np.load(file, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged header makes NumPy fail in a dozen ways
+        raise ValueError(f"{file} is missing or damaged ({error}): {advice}") from None
+    if vectors.shape != (names, width) or vectors.dtype.kind != "f":
+        raise ValueError(f"{file} holds {vectors.dtype} of shape {vectors.shape}, not vectors of "
+                         f"shape {(names, width)}: {advice}")
+    return vectors
+
+
+def read_manifest(folder: Path, advice: str, **kinds: type) -> dict[str, Any]:
+    """The ``manifest.json`` of a folder of vectors, with a value of its type for each of ``kinds``.
+
+    Raises ``ValueError`` that names the file and gives ``advice`` when it is missing or lacks one.
+    """
+    file = folder / "manifest.json"
+    if not file.exists():
+        raise ValueError(f"{folder} holds no manifest.json: {advice}")
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        lacking = [key for key, kind in kinds.items() if not isinstance(said[key], kind)]
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ValueError(f"{file} is damaged ({error!r}): {advice}") from None
+    if lacking:
+        raise ValueError(f"{file} says nothing useful about {lacking[0]!r}: {advice}")
+    return said

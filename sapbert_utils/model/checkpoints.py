@@ -1,76 +1,112 @@
-"""Checkpoints of a training: written whole or not at all, checked before they are believed."""
+"""Checkpoints of a training: complete or absent, and verified before they are used."""
 
 import hashlib
 import json
 import shutil
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..files import sha256, whole_file, whole_folder, write_json
+from ..files import sha256, whole_folder, write_json
 
-NAME = "step-{:08d}"
+NAME, PATTERN = "step-{:08d}", "step-*"
 MARK = "checkpoint.json"  # what the folder holds, with the sha256 of each file; written last
 
 
-def save_checkpoint(folder: Path | str, step: int, weights: dict[str, torch.Tensor], state: dict, about: dict,
-                    keep: int = 2) -> Path:
-    """Write ``folder/step-…`` (weights as safetensors; ``state``: optimizer, loss scaler, random numbers) and drop
-    all but the ``keep`` newest. Raises ``OSError`` (a full disk, say) with the ones of before untouched."""
-    folder, name = Path(folder), NAME.format(step)
+def save_checkpoint(folder: Path | str, step: int, weights: dict[str, torch.Tensor],
+                    state: dict[str, Any], about: dict[str, Any], keep: int = 2) -> Path:
+    """Write ``folder/step-…`` and delete all checkpoints but the newest.
+
+    Args:
+        folder: of all checkpoints of the training.
+        step: steps done.
+        weights: go into model.safetensors.
+        state: optimizer, loss scaler and random numbers; go into state.pt.
+        about: recipe, steps and data, which a resumed training must share; go into checkpoint.json.
+        keep: how many checkpoints to keep, this one included.
+
+    Returns:
+        The folder of this checkpoint.
+
+    Raises:
+        OSError: it cannot be written, on a full disk for instance; older checkpoints are untouched.
+    """
+    folder = Path(folder)
+    target = folder / NAME.format(step)
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob("partial-*"):  # of a run that was killed
+    for left in folder.glob("partial-*"):  # by a run that was killed
         shutil.rmtree(left)
     try:
-        with whole_folder(folder / name, taken="replace") as new:
-            save_file({key: tensor.contiguous() for key, tensor in weights.items()}, new / "model.safetensors")
+        with whole_folder(target, taken="replace") as new:
+            whole = {key: tensor.contiguous() for key, tensor in weights.items()}
+            save_file(whole, new / "model.safetensors")
             torch.save(state, new / "state.pt")
             files = {path.name: sha256(path) for path in sorted(new.iterdir())}
             write_json(new / MARK, {"step": step, "sha256": files} | about)
-    except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as their own kinds
-        last = max(folder.glob(NAME.format(0)[:5] + "*"), default=None)
-        before = f"{last} is whole: free some space and resume" if last else "none was there before"
-        raise OSError(f"checkpoint {folder / name} could not be written ({error}); {before}") from error
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+        last = max(folder.glob(PATTERN), default=None)
+        before = f"{last} is whole: free some space and resume" if last else "there is no older one"
+        raise OSError(f"checkpoint {target} could not be written ({error}); {before}") from error
+    for old in sorted(folder.glob(PATTERN))[:-keep]:
         shutil.rmtree(old)
-    return folder / name
+    return target
 
 
-def load_checkpoint(folder: Path | str, about: dict) -> tuple[int, dict[str, torch.Tensor], dict] | None:
-    """(step, weights, state) of the newest whole checkpoint below ``folder``, or None. One that is cut short is passed
-    over with a warning. Raises ``ValueError`` when ``about`` is not what the checkpoint was written with."""
-    for path in sorted(Path(folder).glob("step-*"), reverse=True):
+def load_checkpoint(folder: Path | str, about: dict[str, Any]) -> (
+        tuple[int, dict[str, torch.Tensor], dict[str, Any]] | None):
+    """The newest complete checkpoint of a folder as (step, weights, state); None if there is none.
+
+    A damaged checkpoint is skipped with a warning. Raises ``ValueError`` when the checkpoint was
+    written with another ``about``.
+    """
+    for path in sorted(Path(folder).glob(PATTERN), reverse=True):
         try:
             mark = json.loads((path / MARK).read_text(encoding="utf-8"))
-            if damaged := [name for name, found in mark["sha256"].items() if sha256(path / name) != found]:
-                raise ValueError(f"{damaged[0]} is not what was written")
+            for name, written in mark["sha256"].items():
+                if sha256(path / name) != written:
+                    raise ValueError(f"{name} is not what was written")
         except (OSError, ValueError, KeyError) as error:
-            warnings.warn(f"{path} is cut short or damaged ({error}); going on from the one before", stacklevel=2)
+            _pass_over(path, error)
             continue
-        for key, value in json.loads(json.dumps(about)).items():
+        for key, value in json.loads(json.dumps(about)).items():  # turns tuples into lists
             if mark.get(key) != value:
-                raise ValueError(f"{path} was written with another {key} ({_difference(mark.get(key), value)}): "
-                                 f"resume with the same, or start anew in another folder")
-        state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-        return mark["step"], load_file(path / "model.safetensors"), state
+                raise ValueError(f"{path} was written with another {key} "
+                                 f"({_difference(mark.get(key), value)}): resume with the same, or "
+                                 f"start anew in another folder")
+        try:
+            state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+            return mark["step"], load_file(path / "model.safetensors"), state
+        except (RuntimeError, SafetensorError, UnpicklingError) as error:
+            _pass_over(path, error)  # the sums are right, but no training wrote this
     return None
 
 
-def _difference(then, now) -> str:
+def _pass_over(path: Path, error: Exception) -> None:
+    reason = str(error).splitlines()[0]
+    warnings.warn(f"{path} is cut short or damaged ({reason}); going on from the one before",
+                  stacklevel=3)
+
+
+def last_checkpoint(folder: Path | None) -> str:
+    """A half-sentence that names the newest checkpoint below a training's folder, or nothing."""
+    found = sorted((folder / "checkpoints").glob(PATTERN)) if folder else []
+    return f"; {found[-1]} is the last good checkpoint" if found else ""
+
+
+def _difference(then: Any, now: Any) -> str:
     if isinstance(then, dict) and isinstance(now, dict):
-        return "; ".join(f"{k}: then {then.get(k)!r}, now {v!r}" for k, v in now.items() if then.get(k) != v)
+        changed = [key for key, value in now.items() if then.get(key) != value]
+        return "; ".join(f"{key}: then {then.get(key)!r}, now {now[key]!r}" for key in changed)
     return f"then {then!r}, now {now!r}"
 
 
 def fingerprint(data: pd.DataFrame) -> str:
     """sha256 over the rows in their order."""
-    return hashlib.sha256(pd.util.hash_pandas_object(data, index=False).to_numpy().tobytes()).hexdigest()
-
-
-def write_history(folder: Path, history: list[dict]) -> None:
-    """Write the records of a training as JSON lines to ``folder/history.jsonl``, whole or not at all."""
-    with whole_file(folder / "history.jsonl") as partial:
-        partial.write_text("".join(json.dumps(record) + "\n" for record in history), encoding="utf-8")
+    rows = pd.util.hash_pandas_object(data, index=False).to_numpy()
+    return hashlib.sha256(rows.tobytes()).hexdigest()

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import torch
+from torch import Tensor
 
 
 @contextmanager
 def deterministic(on: bool) -> Iterator[None]:
-    """The same seed gives the same weights on a GPU too, at the cost of slower kernels; a CPU needs nothing for it."""
+    """Make a GPU compute the same from the same seed, with slower kernels; a CPU always does."""
     if not on:
         yield
         return
@@ -20,27 +22,35 @@ def deterministic(on: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def random_state(device: torch.device) -> list[torch.Tensor]:
-    """State of the CPU's random numbers, and of the device's if it has its own."""
-    return [torch.get_rng_state(), *([] if device.type == "cpu" else [_module(device).get_rng_state()])]
+def random_state(device: torch.device) -> list[Tensor]:
+    """State of the CPU's random numbers, then that of the device's own, if it has them."""
+    state = [torch.get_rng_state()]
+    if device.type != "cpu":
+        state.append(_module(device).get_rng_state())
+    return state
 
 
-def set_random_state(state: list[torch.Tensor], device: torch.device) -> None:
+def set_random_state(state: list[Tensor], device: torch.device) -> None:
+    """Go on with the random numbers that follow ``state``, from :func:`random_state`."""
     torch.set_rng_state(state[0])
     if device.type != "cpu" and len(state) > 1:
         _module(device).set_rng_state(state[1])
 
 
-def _module(device: torch.device):
+def _module(device: torch.device) -> ModuleType:
+    """Torch's module for a kind of device: ``torch.cuda``, ``torch.mps``, …"""
     if device.type == "cuda" and device.index not in (None, torch.cuda.current_device()):
-        torch.cuda.set_device(device)  # the random numbers are the current device's
+        torch.cuda.set_device(device)  # torch.cuda reads and sets the current device's state
     return torch.get_device_module(device)
 
 
 @contextmanager
-def replayed(state: list[torch.Tensor], device: torch.device) -> Iterator[None]:
-    """Draw the random numbers that were drawn after ``state``; afterwards go on from where they were."""
-    devices = [] if device.type == "cpu" else [torch.device(device).index or 0]
-    with torch.random.fork_rng(devices, device_type=device.type) if devices else torch.random.fork_rng([]):
+def replayed(state: list[Tensor], device: torch.device) -> Iterator[None]:
+    """Draw the random numbers that followed ``state`` again; afterwards, return to the present."""
+    if device.type == "cpu":
+        fork = torch.random.fork_rng([])
+    else:
+        fork = torch.random.fork_rng([torch.device(device).index or 0], device_type=device.type)
+    with fork:
         set_random_state(state, device)
         yield

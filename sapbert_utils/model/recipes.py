@@ -1,11 +1,16 @@
-"""How each of the released models is trained, as data."""
+"""How to train, as data: the settings of each released model, and the plan of a run."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .encoder import Encoder
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of one training; the defaults are those of the NAACL 2021 model, as its repository runs them."""
+    """The settings of one training; defaults as the NAACL 2021 repository runs its model."""
 
     name: str
     base_model: str  # the paper's
@@ -17,73 +22,108 @@ class Recipe:
     batch_size: int = 256  # pairs of a step, over all processes
     learning_rate: float = 2e-5
     weight_decay: float = 0.01
-    schedule: str = "constant"  # or linear: warm-up over the first tenth of the steps, then decay to zero
+    schedule: str = "constant"  # or linear; see learning_rate_factor
     epochs: int = 1
     seed: int = 33
     loss: str = "ms"  # a name of losses.LOSSES
     miner: str = "all"  # a name of losses.MINERS
     margin: float = 0.2  # of the miner, in Euclidean distance of unit vectors
-    sampling: str = "pairs"  # or concepts: every concept once an epoch, however many pairs it has
+    sampling: str = "pairs"  # or concepts: one pair of every concept an epoch
     names_per_concept: int = 2  # in a batch, for data of names rather than pairs
-    mask_ambiguous: bool = False  # push no two names apart of which one stands under the other's concept too
-    precision: str = "auto"  # fp32, bf16, or fp16 with a loss scaler; auto: bf16 where the device has it
-    deterministic: bool = False  # on a GPU the same seed gives the same weights; slower (a CPU always does)
-    cache_gradients: bool = False  # encode twice and keep no activations: any batch fits, by a quarter more time
-    dropout: float = 0.1  # of hidden states and attention, as the papers' base models have it
+    mask_ambiguous: bool = False  # do not push a name away from another concept it belongs to
+    precision: str = "auto"  # fp32, bf16, or fp16 with a loss scaler; auto: bf16 where it is fast
+    deterministic: bool = False  # same seed, same weights on a GPU, too; slower
+    cache_gradients: bool = False  # any batch fits in memory, for a quarter more time
+    dropout: float = 0.1  # of hidden states and attention, as in the papers' base models
     freeze_word_embeddings: bool = False
-    freeze_layers: int = 0  # train neither the embeddings nor so many of the lowest layers: cheaper steps
-    blend: float = 1.0  # share of the trained weights in the result; the rest are those of the start
-    lora_rank: int = 0  # train low-rank adapters of this rank, merged into the model at the end; 0: all weights
+    freeze_layers: int = 0  # above 0: train only the layers above this many of the lowest; cheaper
+    blend: float = 1.0  # share of the trained weights in the result; the rest is the start's
+    lora_rank: int = 0  # above 0: train low-rank adapters, merged into the model at the end
 
 
-_PUBMEDBERT = dict(base_model="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext", stand_in="minilm")
-_XLMR = dict(stand_in="e5-multilingual", pooling="cls", languages=None, lower=False)
+@dataclass(frozen=True)
+class Plan:
+    """What a run is told beside its recipe: how far it goes, what it validates and saves."""
+
+    steps: int | None = None  # where it ends; None: after the recipe's epochs
+    validate: Callable[[Encoder], float] | None = None  # higher is better
+    validate_every: int = 100  # steps; the last one is always validated
+    on_step: Callable[[list[dict]], None] | None = None  # called with all records that are read
+    read_every: int = 0  # steps between two readings of loss and share; 0: 1 on a CPU, else 10
+    folder: Path | str | None = None  # of checkpoints, history.jsonl and the best model
+    checkpoint_every: int = 0  # steps; 0: after each epoch and at the end
+    keep: int = 2  # checkpoints
+    resume: bool = False  # go on from the newest whole checkpoint of the folder
+    track: tuple[str, ...] = ()  # trackers of accelerate (tensorboard, wandb)
+
+
+_PUBMEDBERT = "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"
+_ALL_LANGUAGES = "cambridgeltl/SapBERT-UMLS-2020AB-all-lang-from-XLMR"
+_XLMR: dict[str, Any] = dict(stand_in="e5-multilingual", pooling="cls", languages=None, lower=False)
 
 RECIPES = {
-    r.name: r
-    for r in (
-        Recipe("sapbert", **_PUBMEDBERT, pooling="cls"),
-        Recipe("sapbert-mean-token", **_PUBMEDBERT, pooling="mean_all_tok"),
+    recipe.name: recipe
+    for recipe in (
+        Recipe("sapbert", _PUBMEDBERT, "minilm", pooling="cls"),
+        Recipe("sapbert-mean-token", _PUBMEDBERT, "minilm", pooling="mean_all_tok"),
         Recipe("sapbert-xlmr", "xlm-roberta-base", **_XLMR),
         Recipe("sapbert-xlmr-large", "xlm-roberta-large", **_XLMR),
         # word pairs of the general domain, after the terminology (ACL 2021, section 3)
-        Recipe("xling-bitext", "cambridgeltl/SapBERT-UMLS-2020AB-all-lang-from-XLMR", **_XLMR, epochs=5),
+        Recipe("xling-bitext", _ALL_LANGUAGES, **_XLMR, epochs=5),
     )
 }
 
 
-def get_recipe(name: str, **changes) -> Recipe:
-    """A recipe by name, with settings replaced. Raises ``ValueError`` on an unknown name or setting."""
+def get_recipe(name: str, **changes: Any) -> Recipe:
+    """A recipe by name, with settings replaced.
+
+    Raises ``ValueError`` on an unknown name or setting.
+
+    Example:
+        >>> get_recipe("sapbert", learning_rate=1e-4).batch_size
+        256
+    """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; choose one of: {', '.join(RECIPES)}")
     known = [field.name for field in fields(Recipe)]
-    if unknown := sorted(set(changes) - set(known)):
-        raise ValueError(f"unknown setting {unknown[0]!r} of a recipe; choose one of: {', '.join(known)}")
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]!r} of a recipe; choose one of: "
+                         f"{', '.join(known)}")
     return replace(RECIPES[name], **changes)
 
 
+def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
+    """What the learning rate is multiplied by at ``step`` (from 0) of ``steps``.
+
+    ``constant`` is 1 throughout. ``linear`` rises over the first tenth of the steps and falls to
+    zero over the rest. Raises ``ValueError`` on another schedule.
+    """
+    # Not transformers' get_scheduler: its first step has rate zero, and it counts steps by itself,
+    # while a resumed run needs the rate from the step's number alone.
+    if schedule == "constant":
+        return 1.0
+    if schedule != "linear":
+        raise ValueError(f"unknown schedule {schedule!r}; choose constant or linear")
+    warm_up = max(1, steps // 10)
+    rising = (step + 1) / warm_up
+    falling = (steps - step) / max(1, steps - warm_up)
+    return min(rising, falling)
+
+
 def model_card(recipe: Recipe, base_model: str, data: str, steps: int) -> str:
-    """The README of a trained model's folder: what its vectors need to be used rightly, and how it came about."""
+    """The README of a trained model's folder: how to compute its vectors, and how it was trained.
+
+    Args:
+        recipe: as it was trained.
+        base_model: what was really trained, which may be a stand-in for the recipe's.
+        data: a few words on the training data.
+        steps: how many were taken.
+    """
     pooled = {"cls": "`hidden[:, 0]`", "mean": "the mean of `hidden` over the real tokens",
-              "mean_all_tok": f"the mean of `hidden` over all positions, padded to {recipe.max_length}"}[recipe.pooling]
+              "mean_all_tok": "the mean of `hidden` over all positions, padded to "
+                              f"{recipe.max_length}"}[recipe.pooling]
     settings = "\n".join(f"| {key} | {value} |" for key, value in asdict(recipe).items())
-    return f"""# {recipe.name}
-
-A biomedical encoder trained by self-alignment (SapBERT: Liu et al., NAACL 2021 and ACL 2021).
-
-- **Base model:** {base_model} (the paper's: {recipe.base_model})
-- **Pooling:** {recipe.pooling}, at most {recipe.max_length} tokens{', lower-cased names' if recipe.lower else ''}
-- **Data:** {data}
-- **Steps:** {steps:,} of {recipe.batch_size} pairs
-
-```python
-tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
-hidden = model(**tokenizer(names, padding=True, truncation=True, return_tensors="pt")).last_hidden_state
-```
-
-The vector of a name is {pooled}; `sapbert.json` says so to this project's `load_encoder`.
-
-| setting | value |
-|---|---|
-{settings}
-"""
+    return Path(__file__).with_name("card.md").read_text(encoding="utf-8").format(
+        recipe=recipe, base_model=base_model, data=data, steps=steps, pooled=pooled,
+        lower=", lower-cased names" if recipe.lower else "", settings=settings)

@@ -1,152 +1,174 @@
-"""The gradient of one batch: chunks through the encoder, the loss over all vectors, and back; on any device."""
+"""The gradient of one batch: chunks through the encoder, the loss over all vectors, and back."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
-import torch.distributed
 from accelerate import Accelerator
+from torch import Tensor
 
 from .encoder import BERT_LIKE, Encoder
 from .encoding import forward_chunk, make_chunks
+from .graphs import Graphs
 from .losses import LossFunction, never_waits
-from .precision import DTYPES, Twin, check_precision
-from .randomness import random_state, replayed, set_random_state
-from .tokens import Chunk, Tokens, tokenize
+from .precision import Twin, dtype_of
+from .processes import gathered, share, sum_gradients
+from .randomness import random_state, replayed
+from .tokens import Chunk, Tokens, check_names, tokenize
 
-BUDGET, LARGE_BUDGET = 768, 1 << 16  # tokens of a chunk: what stays in a CPU core's caches, and what fills a GPU
-GRAPHS = 8  # how many shapes of batches are recorded at most: each takes memory
-BUCKET = 1 << 25  # numbers that travel between processes at a time
+# Tokens of a chunk: what stays in the caches of a CPU core, and what fills a GPU.
+BUDGET, LARGE_BUDGET = 768, 1 << 16
 
 
 class Step:
-    """Computes the gradient of a batch into the weights' ``grad``; holds what stays the same from step to step.
+    """Computes the gradient of a batch into the weights' ``grad``.
 
-    One forward pass over the names in chunks, then the loss over the vectors of all processes: each encodes its share
-    of the names, and the sum over processes is the gradient of the whole batch. In half precision the forward and
-    backward pass run on a copy of the weights that is cast once a step; weights and gradients stay in fp32.
+    (1) The names go through the encoder in chunks. (2) The loss is computed over the vectors of all
+    names. (3) Its gradient at the vectors goes back through the chunks to the weights.
+
+    Of several processes, each encodes its share of the names, and the sum over the processes is the
+    gradient of the whole batch. In half precision, (1) and (3) run on a copy of the weights that is
+    cast once a step; weights and gradients stay in fp32.
 
     Args:
-        encoder: what is trained; its ``model`` keeps its weights' places in memory from step to step.
+        encoder: what is trained. Its weights may change, but not the tensors that hold them.
         loss: as :func:`sapbert_utils.model.losses.get_loss` returns it.
         precision: fp32, bf16 or fp16 (with a ``scaler``).
-        cached: keep no activations but encode every chunk again, with the same dropout, for its part of the gradient
-            (Gao et al. 2021, arXiv 2101.06983): the same gradient in the memory of one chunk.
+        cached: keep no activations, but encode every chunk a second time, with the same dropout,
+            when its gradient is computed (Gao et al. 2021, arXiv 2101.06983). The gradient is the
+            same, and memory holds the activations of one chunk only.
         scaler: of the loss, for fp16.
-        accelerator: says which of how many processes this is; None: the only one.
+        accelerator: tells which process this is, and of how many; None: the only one.
         budget: tokens of a chunk; None: what suits the device.
-        graphs: on a GPU, record the kernels of a step once for each shape of a batch and play them back, so that
-            the card does not wait for Python. Used in half precision and where nothing in a step depends on values: one
-            process, one chunk, the default loss.
+        graphs: on a GPU, record the kernels of a step once for each shape of a batch and play them
+            back, so that the card does not wait for Python. It is done in half precision, and where
+            no value is needed in Python during a step: one process, one chunk, the default loss.
     """
 
-    def __init__(self, encoder: Encoder, loss: LossFunction, precision: str = "fp32", cached: bool = False,
-                 scaler: torch.amp.GradScaler | None = None, accelerator: Accelerator | None = None,
-                 budget: int | None = None, graphs: bool = True):
+    def __init__(self, encoder: Encoder, loss: LossFunction, precision: str = "fp32",
+                 cached: bool = False, scaler: torch.amp.GradScaler | None = None,
+                 accelerator: Accelerator | None = None, budget: int | None = None,
+                 graphs: bool = True):
         self.encoder, self.loss, self.cached, self.scaler = encoder, loss, cached, scaler
         self.accelerator, self.device = accelerator, encoder.device
+        self.processes = accelerator.num_processes if accelerator else 1
+        self.rank = accelerator.process_index if accelerator else 0
         self.budget = budget or (BUDGET if self.device.type == "cpu" else LARGE_BUDGET)
-        dtype = DTYPES[check_precision(precision)]
-        self.twin = Twin(encoder.model, dtype) if dtype else None
-        self.worker = replace(encoder, model=self.twin.model, twin=None) if dtype else encoder
-        # a graph needs gradient buffers that nothing else writes to: those of the half-precision copy
-        self.records = (graphs and self.twin is not None and self.device.type == "cuda" and not cached
-                        and never_waits(loss) and self.processes == 1 and encoder.base.config.model_type in BERT_LIKE)
-        self.graphs: dict[tuple, Graph | None] = {}  # shapes of a batch -> the recorded step; None: seen once
-        self.gradients: list[torch.Tensor] = []  # to which all recorded steps write
-        self.stream = torch.cuda.Stream(self.device) if self.records else None
-
-    @property
-    def processes(self) -> int:
-        return self.accelerator.num_processes if self.accelerator else 1
-
-    def share(self, count: int, rank: int | None = None) -> slice:
-        """Which of ``count`` names the process with that rank (default: this one) encodes."""
-        rank = self.accelerator.process_index if rank is None and self.accelerator else rank or 0
-        return slice(rank * count // self.processes, (rank + 1) * count // self.processes)
+        dtype = dtype_of(precision)
+        self.twin, self.worker = None, encoder
+        if dtype:
+            self.twin = Twin(encoder.model, dtype)
+            self.worker = replace(encoder, model=self.twin.model, twin=None)
+        # a graph needs gradient buffers that nothing else writes to: the half-precision copy's
+        records = (graphs and self.twin is not None and self.device.type == "cuda" and not cached
+                   and never_waits(loss) and self.processes == 1
+                   and encoder.base.config.model_type in BERT_LIKE)
+        self.graphs = Graphs(self) if records else None
 
     def chunks(self, tokens: Tokens) -> list[Chunk]:
-        """This process's share of the names of a batch, in chunks; safe to call in a background thread."""
+        """This process's share of a batch's names, in chunks. Can run in a background thread."""
         if len(tokens) < self.processes:
-            raise ValueError(f"a batch of {len(tokens)} names cannot be shared by {self.processes} processes: raise "
-                             f"batch_size")
-        chunks = make_chunks(self.encoder, tokens.take(self.share(len(tokens))), self.budget)
-        return chunks if self.device.type != "cuda" else [chunk.pinned() for chunk in chunks]
+            raise ValueError(f"a batch of {len(tokens)} names cannot be shared by {self.processes} "
+                             f"processes: raise batch_size")
+        own = tokens.take(share(len(tokens), self.rank, self.processes))
+        chunks = make_chunks(self.encoder, own, self.budget)
+        if self.device.type == "cuda":
+            chunks = [chunk.pinned() for chunk in chunks]
+        return chunks
 
     def train(self) -> None:
         """Switch dropout on."""
         self.encoder.model.train()
         self.worker.model.train()
 
-    def __call__(self, chunks: Sequence[Chunk], labels: torch.Tensor,
-                 ignore: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Set the gradient of a batch; returns its loss and the share of positives kept, as scalars on the device.
+    def __call__(self, chunks: Sequence[Chunk], labels: Tensor,
+                 ignore: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Set the gradient of a batch of n names.
 
-        ``chunks`` are those of :meth:`chunks`, ``labels`` (n,) the concepts of all names of all processes, ``ignore``
-        (n, n) the pairs that are no negatives. A loss or a vector that is not finite gives a loss of NaN.
+        Args:
+            chunks: as :meth:`chunks` returns them.
+            labels: (n,) concepts of all names, also of those that other processes encode.
+            ignore: (n, n) boolean, pairs that are no negatives.
+
+        Returns:
+            The loss and the share of positives kept, as scalars on the device: reading them would
+            make Python wait for a GPU. The loss is NaN if any vector is not finite.
         """
         self.encoder.model.zero_grad(set_to_none=True)
         labels = labels.to(self.device, non_blocking=True)
-        if self.records and len(chunks) == 1 and ignore is None:
-            key = tuple(tuple(x.shape) for x in [*chunks[0].tensors(), labels])
-            recorded = [graph for graph in self.graphs.values() if graph]
-            if key in self.graphs and self.graphs[key] is None and len(recorded) < GRAPHS:
-                self.graphs[key] = Graph(self, chunks[0].to(self.device), labels, recorded)
-            self.graphs.setdefault(key)  # a shape that comes once only is not worth recording
-            if self.graphs[key]:
-                return self.graphs[key].play(chunks[0], labels)
-        ignore = None if ignore is None else ignore.to(self.device)
+        if self.graphs and len(chunks) == 1 and ignore is None:
+            graph = self.graphs.find(chunks[0], labels)
+            if graph:
+                return graph.play(chunks[0], labels)
+        if ignore is not None:
+            ignore = ignore.to(self.device)
         return self.compute([chunk.to(self.device) for chunk in chunks], labels, ignore)
 
-    def compute(self, chunks: Sequence[Chunk], labels: torch.Tensor,
-                ignore: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """As a call, of tensors on the device, kernel by kernel."""
+    def compute(self, chunks: Sequence[Chunk], labels: Tensor,
+                ignore: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same as a call, for tensors on the device, and never by a recorded step."""
         if self.twin:
             self.twin.refresh(trained_only=True)
             self.twin.model.zero_grad(set_to_none=True)
         states, parts = [], []
         with self._sparse_words():
             for chunk in chunks:  # (1) vectors of all names
-                states.append(random_state(self.device) if self.cached else None)
+                if self.cached:
+                    states.append(random_state(self.device))
                 with torch.set_grad_enabled(not self.cached):
                     parts.append(_full(forward_chunk(self.worker, chunk)))
             own, order = torch.cat(parts), torch.cat([chunk.names for chunk in chunks])
-            vectors = self._gathered(torch.empty_like(own).index_copy_(0, order, own.detach()), len(labels))
+            vectors = torch.empty_like(own).index_copy_(0, order, own.detach())
+            if self.accelerator and self.processes > 1:
+                vectors = gathered(self.accelerator, vectors, len(labels))
             vectors.requires_grad_()
-            value, kept = self.loss(vectors, labels, ignore)  # (2) loss, and its gradient at the vectors
+
+            value, kept = self.loss(vectors, labels, ignore)  # (2) the loss
             # NaN is in no hard pair: the loss alone may not show it
             finite = torch.isfinite(vectors).all() & torch.isfinite(value)
             if value.requires_grad:
-                gradient = torch.autograd.grad(value, vectors)[0][self.share(len(labels))].index_select(0, order)
+                (whole,) = torch.autograd.grad(value, vectors)
+                mine = whole[share(len(labels), self.rank, self.processes)]
+                gradient = mine.index_select(0, order)  # in the order of the chunks
             else:  # a library's loss that found no pair
                 gradient = torch.zeros_like(own)
             gradients = gradient.split([len(part) for part in parts])
-            for i in reversed(range(len(chunks))):  # (3) from there to the weights, the last activations first
+
+            # (3) back to the weights; the last chunk first, to free the activations made last
+            for i in reversed(range(len(chunks))):
                 if self.cached:
                     with replayed(states[i], self.device):
-                        self._backward(_full(forward_chunk(self.worker, chunks[i])), gradients[i])
+                        again = _full(forward_chunk(self.worker, chunks[i]))
+                        self._backward(again, gradients[i])
                 else:
                     self._backward(parts.pop(), gradients[i])
         if self.processes > 1:
-            self._sum_over_processes(chunks)
-        return torch.where(finite, value.detach(), torch.nan), torch.as_tensor(kept, device=self.device)
+            sum_gradients(self.encoder.model, chunks, self.device)
+        value = torch.where(finite, value.detach(), torch.nan)
+        return value, torch.as_tensor(kept, device=self.device)
 
-    def _backward(self, vectors: torch.Tensor, gradient: torch.Tensor) -> None:
-        surrogate = (vectors * gradient).sum()
-        (self.scaler.scale(surrogate) if self.scaler else surrogate).backward()
+    def _backward(self, vectors: Tensor, gradient: Tensor) -> None:
+        """Take the (n, d) gradient at a chunk's vectors back to the weights, and add it there."""
+        surrogate = (vectors * gradient).sum()  # its gradient at the vectors is ``gradient``
+        if self.scaler:
+            surrogate = self.scaler.scale(surrogate)
+        surrogate.backward()
         if self.twin:
             self.twin.give_gradients()
 
     @contextmanager
     def _sparse_words(self) -> Iterator[None]:
-        """On a CPU, let each chunk's gradient of the word embeddings hold only the rows that the chunk touched.
+        """On a CPU, let a chunk's gradient of the word embeddings hold only the rows it touched.
 
-        Otherwise it is a matrix of the whole vocabulary, most of it zeros, which is added up once a chunk.
+        Otherwise it is a matrix of the whole vocabulary, mostly zeros, which is added once a chunk.
         """
         tables = [self.worker.model.get_input_embeddings()]
-        if self.twin:  # of the small tables too: a sum of hundreds of rows in half precision would lose its last terms
-            tables = [module for module in self.worker.model.modules() if type(module) is torch.nn.Embedding]
+        if self.twin:
+            # the small tables, too: a sum of hundreds of rows in half precision loses terms
+            tables = [module for module in self.worker.model.modules()
+                      if type(module) is torch.nn.Embedding]
         for table in tables:
             table.sparse = self.device.type == "cpu"
         try:
@@ -158,94 +180,32 @@ class Step:
             if weight.grad is not None and weight.grad.is_sparse:
                 weight.grad = weight.grad.to_dense()
 
-    def _gathered(self, vectors: torch.Tensor, count: int) -> torch.Tensor:
-        """The vectors of all processes, whose shares may differ by one name."""
-        if self.processes == 1:
-            return vectors
-        shares = [self.share(count, rank) for rank in range(self.processes)]
-        sizes = [share.stop - share.start for share in shares]
-        filled = torch.nn.functional.pad(vectors, (0, 0, 0, max(sizes) - len(vectors)))
-        parts = self.accelerator.gather(filled).split(max(sizes))
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
-    def _sum_over_processes(self, chunks: Sequence[Chunk]) -> None:
-        """Add up all processes' gradients, in buckets; of the word embeddings only rows that some name touched."""
-        words = self.encoder.model.get_input_embeddings().weight
-        grads = [w.grad for w in self.encoder.model.parameters() if w.grad is not None and w is not words]
-        if words.grad is not None:
-            touched = torch.zeros(len(words), dtype=torch.uint8, device=self.device)
-            for chunk in chunks:
-                touched[chunk.ids.flatten()] = 1
-            torch.distributed.all_reduce(touched, torch.distributed.ReduceOp.MAX)
-            rows = touched.nonzero().flatten()
-            some = words.grad[rows]
-            grads.append(some)
-        for bucket in _buckets(grads):
-            flat = torch.cat([grad.flatten() for grad in bucket])
-            torch.distributed.all_reduce(flat)
-            for grad, part in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
-                grad.copy_(part.view_as(grad))
-        if words.grad is not None:
-            words.grad[rows] = some
-
-
-def _full(vectors: torch.Tensor) -> torch.Tensor:
+def _full(vectors: Tensor) -> Tensor:
+    """The vectors, in fp32 if they are in half precision (fp64 stays)."""
     return vectors.float() if vectors.dtype in (torch.bfloat16, torch.float16) else vectors
 
 
-def _buckets(tensors: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    bucket: list[torch.Tensor] = []
-    for tensor in tensors:
-        if bucket and sum(t.numel() for t in bucket) + tensor.numel() > BUCKET:
-            yield bucket
-            bucket = []
-        bucket.append(tensor)
-    if bucket:
-        yield bucket
+def train_step(encoder: Encoder, names: list[str], labels: Tensor, loss: LossFunction,
+               ignore: Tensor | None = None, **settings: Any) -> tuple[float, float]:
+    """Set the weights' ``grad`` to the gradient of one batch. Use :class:`Step` itself for many.
 
+    Args:
+        encoder: what is trained.
+        names: n texts.
+        labels: (n,) their concepts.
+        loss: as :func:`sapbert_utils.model.losses.get_loss` returns it.
+        ignore: (n, n) boolean, pairs that are no negatives.
+        settings: those of :class:`Step`.
 
-class Graph:
-    """The kernels of a step, recorded for batches of one shape."""
+    Returns:
+        The loss, and the share of positive pairs that the miner kept.
 
-    def __init__(self, step: Step, chunk: Chunk, labels: torch.Tensor, others: list["Graph"]):
-        self.chunk, self.labels = chunk, labels.clone()
-        weights = [w for w in step.encoder.model.parameters() if w.requires_grad]
-        step.gradients = step.gradients or [torch.zeros_like(w) for w in weights]
-        state = random_state(step.device)  # recording draws numbers: a resumed run must not see that
-        step.stream.wait_stream(torch.cuda.current_stream(step.device))
-        with torch.cuda.stream(step.stream):  # libraries set themselves up on first use, which cannot be recorded
-            for _ in range(2):
-                step.compute([self.chunk], self.labels)
-                step.encoder.model.zero_grad(set_to_none=True)
-        torch.cuda.current_stream(step.device).wait_stream(step.stream)
-        self.graph = torch.cuda.CUDAGraph()
-        # one stream and one pool: recorded steps run one after the other, so they can use the same memory.
-        # thread_local: the thread that prepares batches may go on using the driver meanwhile
-        with torch.cuda.graph(self.graph, pool=others[0].graph.pool() if others else None, stream=step.stream,
-                              capture_error_mode="thread_local"):
-            self.value, self.kept = step.compute([self.chunk], self.labels)
-            found = [(g, w.grad) for g, w in zip(step.gradients, weights, strict=True) if w.grad is not None]
-            torch._foreach_copy_([g for g, _ in found], [grad for _, grad in found])
-        step.encoder.model.zero_grad(set_to_none=True)
-        self.weights, self.gradients = weights, step.gradients
-        set_random_state(state, step.device)
-
-    def play(self, chunk: Chunk, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        for mine, new in zip([*self.chunk.tensors(), self.labels], [*chunk.tensors(), labels], strict=True):
-            mine.copy_(new, non_blocking=True)
-        self.graph.replay()
-        for weight, gradient in zip(self.weights, self.gradients, strict=True):
-            weight.grad = gradient
-        return self.value.clone(), self.kept.clone()
-
-
-def train_step(encoder: Encoder, names: list[str], labels: torch.Tensor, loss: LossFunction,
-               ignore: torch.Tensor | None = None, **settings) -> tuple[float, float]:
-    """Set the weights' ``grad`` to the gradient of one batch; returns the loss and the share of positives kept.
-
-    ``labels`` (n,) are the concepts of the n ``names``; ``ignore`` (n, n) the pairs that are no negatives;
-    ``settings`` those of :class:`Step`, which many steps should use itself.
+    Example:
+        >>> names, labels = next(batches(pairs, batch_size=256, seed=33))
+        >>> value, kept = train_step(encoder, names, labels, get_loss())
     """
+    check_names(names, "the names")
     step = Step(encoder, loss, **{"graphs": False} | settings)
     step.worker.model.train(encoder.model.training)
     tokens = tokenize(encoder.tokenizer, encoder.prepare(names), encoder.max_length)

@@ -1,26 +1,39 @@
-"""Names as token ids in flat arrays, and the chunks of them that an encoder takes at once.
+"""Names as token ids in flat arrays, and the chunks of them that an encoder takes at a time.
 
-A chunk is laid out in one of two ways. *Padded*: one name a row, each row filled up to the longest name. *Packed*: rows
-of a fixed width, each holding as many names as fit, one after the other; a token then sees the tokens of its own name
-only. Packing spends no computation on short names and has few shapes, which is what a GPU wants; sorted and padded
-chunks stay within a core's caches, which is what a CPU wants.
+There are two layouts of chunks. *Padded*: one name a row, each row filled up to the longest name.
+*Packed*: rows of a fixed width, each with as many names as fit, one after the other; a token sees
+only the tokens of its own name. A GPU wants packed chunks: no time goes into padding, and there are
+few shapes of chunks. A CPU wants padded chunks, sorted by length: they stay in a core's caches.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from .encoder import Encoder
 
 ROW = 128  # tokens of a packed row
 
 
+def check_names(names: Sequence[object] | np.ndarray, where: str) -> None:
+    """Raise ``ValueError`` if one of ``names`` is no text; ``where`` says where they stand."""
+    if all(issubclass(kind, str) for kind in set(map(type, names))):  # fast, for millions of names
+        return
+    row, name = next((i, name) for i, name in enumerate(names) if not isinstance(name, str))
+    raise ValueError(f"row {row} of {where} lacks a name: it has {name!r} in place of text")
+
+
 @dataclass(frozen=True)
 class Tokens:
-    """The token ids of names: name i has ``ids[start[i] : start[i] + length[i]]``."""
+    """The token ids of n names: name i has ``ids[start[i] : start[i] + length[i]]``."""
 
     ids: np.ndarray  # flat, int32
     start: np.ndarray  # (n,) int64
@@ -34,12 +47,13 @@ class Tokens:
         return Tokens(self.ids, self.start[rows], self.length[rows])
 
 
-def tokenize(tokenizer, names: Sequence[str], max_length: int) -> Tokens:
-    """Token ids of ``names``, special tokens included, each cut to ``max_length``."""
+def tokenize(tokenizer: PreTrainedTokenizerFast, names: Sequence[str], max_length: int) -> Tokens:
+    """Token ids of ``names``, special tokens included, each name cut to ``max_length`` tokens."""
     backend = tokenizer.backend_tokenizer
     wanted = {"max_length": max_length, "stride": 0, "strategy": "longest_first",
               "direction": tokenizer.truncation_side}
-    if backend.truncation != wanted:  # else nothing to set, which other threads that tokenise would notice
+    # set only what has to change: threads that tokenise at the same time share these settings
+    if backend.truncation != wanted:
         backend.enable_truncation(**wanted)
     if backend.padding is not None:
         backend.no_padding()
@@ -50,11 +64,16 @@ def tokenize(tokenizer, names: Sequence[str], max_length: int) -> Tokens:
 
 
 class TokenStore:
-    """The token ids of a fixed list of names, each tokenised when it is asked for the first time."""
+    """The token ids of a fixed list of names. Each name is tokenised once, when it is first used.
 
-    def __init__(self, encoder, names: np.ndarray):
+    Args:
+        encoder: its tokenizer and settings say how names become tokens.
+        names: (n,) distinct names; a name is asked for by its number in this array.
+    """
+
+    def __init__(self, encoder: Encoder, names: np.ndarray):
         self.encoder, self.names, self.used = encoder, names, 0
-        self.start = np.full(len(names), -1)
+        self.start = np.full(len(names), -1)  # -1: not yet tokenised
         self.length = np.zeros(len(names), np.int64)
         self.ids = np.empty(1 << 16, np.int32)
 
@@ -62,87 +81,111 @@ class TokenStore:
         """Token ids of the names with these numbers, in their order."""
         new = np.unique(numbers[self.start[numbers] < 0])
         if len(new):
-            found = tokenize(self.encoder.tokenizer, self.encoder.prepare(self.names[new].tolist()),
-                             self.encoder.max_length)
+            texts = self.encoder.prepare(self.names[new].tolist())
+            found = tokenize(self.encoder.tokenizer, texts, self.encoder.max_length)
             end = self.used + len(found.ids)
-            if end > len(self.ids):  # twice the room, so that growing costs little
-                self.ids = np.concatenate([self.ids, np.empty(max(end, len(self.ids)), np.int32)])
+            if end > len(self.ids):  # at least double the room, so that it rarely has to grow
+                room = np.empty(max(end, len(self.ids)), np.int32)
+                self.ids = np.concatenate([self.ids, room])
             self.ids[self.used : end] = found.ids
-            self.start[new], self.length[new] = found.start + self.used, found.length
+            self.start[new] = found.start + self.used
+            self.length[new] = found.length
             self.used = end
         return Tokens(self.ids, self.start[numbers], self.length[numbers])
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The token ids of n names as tensors, in b rows of t tokens; what else a model needs is computed from them where
-    they lie, so that little travels to a GPU and the layout holds no value that Python has to wait for."""
+    """The token ids of n names as tensors, in b rows of t tokens.
 
-    names: torch.Tensor  # (n,) int64, which names of the whole these are
-    ids: torch.Tensor  # (b, t) int32 token ids
-    length: torch.Tensor  # (n,) int64, tokens of each name
-    width: int  # no name is longer
-    offset: torch.Tensor | None = None  # (n,) int64, where each name begins in the flattened rows; None: padded
+    A chunk holds only what cannot be computed from the rest. The model's other inputs are computed
+    on the device, so that little travels to a GPU and Python never waits for a value from there.
+    """
 
-    def tensors(self) -> list[torch.Tensor]:
-        return [self.names, self.ids, self.length, *([] if self.offset is None else [self.offset])]
+    names: Tensor  # (n,) int64, which of all names these are
+    ids: Tensor  # (b, t) int32 token ids
+    length: Tensor  # (n,) int64, tokens of each name
+    width: int  # no name has more tokens
+    offset: Tensor | None = None  # (n,) int64, where names begin in flat ids; None: padded
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in the order of the fields."""
+        found = [self.names, self.ids, self.length]
+        return found if self.offset is None else [*found, self.offset]
 
     def to(self, device: torch.device) -> "Chunk":
-        """The same on ``device``; from pinned memory this does not wait for the copy."""
+        """The same chunk on ``device``; from pinned memory, this does not wait for the copy."""
         return self._each(lambda x: x.to(device, non_blocking=True))
 
     def pinned(self) -> "Chunk":
-        return self._each(torch.Tensor.pin_memory)
+        """The same chunk in pinned memory."""
+        return self._each(Tensor.pin_memory)
 
-    def _each(self, act) -> "Chunk":
+    def _each(self, act: Callable[[Tensor], Tensor]) -> "Chunk":
         names, ids, length, *offset = map(act, self.tensors())
         return Chunk(names, ids, length, self.width, *offset)
 
     @property
-    def mask(self) -> torch.Tensor:
+    def mask(self) -> Tensor:
         """(n, width) boolean: where a name has a token."""
         return torch.arange(self.width, device=self.length.device) < self.length[:, None]
 
-    def owners(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of a packed chunk, both (b, t) int64: the name of each token (-1: filler), and its place in that name."""
+    def owners(self) -> tuple[Tensor, Tensor]:
+        """For a packed chunk: which name each token belongs to (-1: filler), and its place in it.
+
+        Both are (b, t) int64; the place of filler is 0.
+        """
+        assert self.offset is not None, "a padded chunk has one name a row"
         at = torch.arange(self.ids.numel(), device=self.ids.device)
         owner = torch.searchsorted(self.offset, at, right=True) - 1
         place = at - self.offset[owner]
         real = place < self.length[owner]
-        return torch.where(real, owner, -1).view(self.ids.shape), (place * real).view(self.ids.shape)
+        owner, place = torch.where(real, owner, -1), place * real
+        return owner.view(self.ids.shape), place.view(self.ids.shape)
 
 
-def padded_chunks(tokens: Tokens, budget: int, pad: int, width: int | None = None, multiple: int = 1) -> list[Chunk]:
-    """All names, sorted by length, in padded chunks of at most ``budget`` tokens (or one name).
+def padded_chunks(tokens: Tokens, budget: int, pad: int, width: int | None = None,
+                  multiple: int = 1) -> list[Chunk]:
+    """All names, sorted by length, in padded chunks.
 
-    ``width`` pads every chunk to that width, else to its longest name, rounded up to a ``multiple``.
+    Args:
+        budget: most tokens of a chunk, padding included; a single name may have more.
+        pad: id of the pad token.
+        width: pad every chunk to this many tokens; None: to its longest name.
+        multiple: round that longest name's tokens up to a multiple of this.
     """
-    order = np.arange(len(tokens)) if width else np.argsort(tokens.length, kind="stable")
-    widths = np.full(len(tokens), width) if width else -(-tokens.length[order] // multiple) * multiple
+    if width:
+        order, widths = np.arange(len(tokens)), np.full(len(tokens), width)
+    else:
+        order = np.argsort(tokens.length, kind="stable")
+        widths = -(-tokens.length[order] // multiple) * multiple
     chunks, first = [], 0
     while first < len(tokens):
-        # sorted, so the tokens of a chunk grow with each name: the last that fits is found by bisection
+        # With names sorted, each further name makes the chunk bigger, so bisection finds the last
+        # name that fits. No chunk has more than ``budget`` names, as each has a token at least.
         near = widths[first : first + max(1, budget)]
-        count = max(1, int(np.searchsorted(near * np.arange(1, len(near) + 1), budget, side="right")))
-        rows = order[first : first + count]
+        sizes = near * np.arange(1, len(near) + 1)
+        count = max(1, int(np.searchsorted(sizes, budget, side="right")))
+        rows, row = order[first : first + count], int(widths[first : first + count][-1])
+        ids = _filled(tokens.take(rows), np.arange(len(rows)) * row, (len(rows), row), pad)
+        length = torch.from_numpy(tokens.length[rows])
+        chunks.append(Chunk(torch.from_numpy(rows), ids, length, row))
         first += len(rows)
-        column = np.arange(widths[first - 1])
-        place = np.minimum(tokens.start[rows, None] + column, len(tokens.ids) - 1)
-        ids = np.where(column < tokens.length[rows, None], tokens.ids[place], np.int32(pad))
-        chunks.append(Chunk(torch.from_numpy(rows), torch.from_numpy(ids), torch.from_numpy(tokens.length[rows]),
-                            len(column)))
     return chunks
 
 
 def packed_chunks(tokens: Tokens, budget: int, pad: int, width: int, row: int = ROW) -> list[Chunk]:
-    """All names, in their order, packed into rows; chunks of at most ``budget`` tokens (or one row).
+    """All names, in their order, in packed chunks.
 
-    The number of a chunk's rows is rounded up to one of few values, so that chunks of like size have the same shape.
-    ``width`` is that of a name: no name may be longer. ``row`` is raised to it where it is smaller.
+    Args:
+        budget: most tokens of a chunk, filler included; a single row may have more.
+        pad: id of the pad token, which fills the rows up.
+        width: most tokens of a name.
+        row: tokens of a row; raised to ``width`` if it is less.
     """
     row = max(row, width)
     end = np.cumsum(tokens.length)
-    starts, first = [], 0  # the name that begins each row: one step a row, not one a name
+    starts, first = [], 0  # the name that begins each row, found in one step a row, not one a name
     while first < len(tokens):
         starts.append(first)
         before = end[first - 1] if first else 0
@@ -152,29 +195,45 @@ def packed_chunks(tokens: Tokens, budget: int, pad: int, width: int, row: int = 
         begins = np.array(starts[i : i + per_chunk])
         last = starts[i + per_chunk] if i + per_chunk < len(starts) else len(tokens)
         part = tokens.take(slice(begins[0], last))
+        # where each name begins: its row, and the tokens of that row before it
         in_row = np.searchsorted(begins, np.arange(begins[0], last), side="right") - 1
-        before = np.cumsum(part.length) - part.length  # tokens of the chunk before each name, without filler
+        before = np.cumsum(part.length) - part.length  # tokens of the chunk before each name
         offset = before - before[begins - begins[0]][in_row] + in_row * row
-        ids = np.full(few(len(begins), per_chunk) * row, pad, np.int32)
-        shift = np.arange(int(part.length.sum())) - np.repeat(before, part.length)  # place of each token in its name
-        ids[np.repeat(offset, part.length) + shift] = part.ids[np.repeat(part.start, part.length) + shift]
-        chunks.append(Chunk(torch.arange(int(begins[0]), last), torch.from_numpy(ids.reshape(-1, row)),
-                            torch.from_numpy(part.length.copy()), width, torch.from_numpy(offset)))
+        # the number of rows is rounded up, so that shapes repeat
+        ids = _filled(part, offset, (few(len(begins), per_chunk), row), pad)
+        names, length = torch.arange(int(begins[0]), last), torch.from_numpy(part.length.copy())
+        chunks.append(Chunk(names, ids, length, width, torch.from_numpy(offset)))
     return chunks
 
 
+def _filled(part: Tokens, offset: np.ndarray, shape: tuple[int, int], pad: int) -> Tensor:
+    """Token ids in rows of this shape: name i begins at the flat place ``offset[i]``; else pad."""
+    ids = np.full(shape[0] * shape[1], pad, np.int32)
+    before = np.cumsum(part.length) - part.length
+    place = np.arange(int(part.length.sum())) - np.repeat(before, part.length)  # within its name
+    source = np.repeat(part.start, part.length) + place
+    ids[np.repeat(offset, part.length) + place] = part.ids[source]
+    return torch.from_numpy(ids.reshape(shape))
+
+
 def few(count: int, most: int) -> int:
-    """``count`` rounded up by at most a sixteenth, to one of few values, and to no more than ``most``."""
+    """``count`` rounded up by at most a sixteenth, so that few values occur; at most ``most``."""
     step = max(1, (1 << (count.bit_length() - 1)) // 16)
     return min(most, -(-count // step) * step)
 
 
-def ahead(act: Callable, items: Iterable, depth: int = 4, workers: int = 1) -> Iterator:
-    """``map(act, items)``, done by background threads that stay at most ``depth`` items ahead.
+def ahead(act: Callable[[Any], Any], items: Iterable[Any], depth: int = 4,
+          workers: int = 1) -> Generator[Any, None, None]:
+    """``map(act, items)``, computed in the background at most ``depth`` items ahead.
 
-    An error is raised here, in the place of its item. Closing the iterator ends the threads.
+    Args:
+        workers: background threads; closing the iterator ends them.
+
+    Raises:
+        Whatever ``act`` raises, where the caller asks for that item.
     """
-    pool, waiting = ThreadPoolExecutor(workers), deque()
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[Future] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(act, item))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -10,29 +11,47 @@ from .encoder import Encoder
 from .encoding import encode
 
 
-def linking_accuracy(held_out: pd.DataFrame, others: pd.DataFrame, size: int = 5000) -> Callable[[Encoder], float]:
-    """A ``validate`` for :func:`sapbert_utils.model.training.train`: acc@1 (%) on held-out concepts, by cosine.
+def linking_accuracy(held_out: pd.DataFrame, others: pd.DataFrame,
+                     size: int = 5000) -> Callable[[Encoder], float]:
+    """A ``validate`` for :func:`sapbert_utils.model.training.train`: linking of unseen concepts.
 
-    The first name of each held-out concept is the query. The dictionary holds the other names of these concepts and
-    up to ``size`` names of ``others``. Both are pairs (cui, name1, name2) or names (cui, name). Raises ``ValueError``
-    when no held-out concept has two names.
+    The first name of each held-out concept is the query. The dictionary holds the other names of
+    these concepts and up to ``size`` names of ``others``.
+
+    Args:
+        held_out: pairs (cui, name1, name2) or names (cui, name) of concepts not trained on.
+        others: pairs or names of other concepts.
+        size: names of ``others`` in the dictionary.
+
+    Returns:
+        A function of an encoder that returns its acc@1 in percent, by cosine.
+
+    Raises:
+        ValueError: no held-out concept has two names.
     """
-    def names(data):
-        sides = [data[["cui", side]].set_axis(["cui", "name"], axis=1) for side in SIDES if side in data]
-        return pd.concat(sides).drop_duplicates()
-
-    known = names(held_out).groupby("cui")["name"].agg(list)
+    known = _names(held_out).groupby("cui")["name"].agg(list)
     known = known[known.map(len) > 1]
     if known.empty:
         raise ValueError("no held-out concept has two names: hold out more")
-    queries, gold = [found[0] for found in known], list(known.index)
-    more = names(others)
-    dictionary = pd.concat([known.map(lambda found: found[1:]).explode().rename("name").reset_index(),
-                            more.sample(min(size, len(more)), random_state=0)])
+    queries, gold = [names[0] for names in known], list(known.index)
+    unseen = known.map(lambda names: names[1:]).explode().rename("name").reset_index()
+    more = _names(others)
+    dictionary = pd.concat([unseen, more.sample(min(size, len(more)), random_state=0)])
+    texts, concepts = dictionary["name"].tolist(), dictionary["cui"].to_numpy()
 
     def validate(encoder: Encoder) -> float:
-        q, d = (torch.nn.functional.normalize(torch.from_numpy(encode(encoder, list(x))), dim=1)
-                for x in (queries, dictionary["name"]))
-        return 100 * float((dictionary["cui"].to_numpy()[(q @ d.T).argmax(1).numpy()] == gold).mean())
+        best = (_unit(encoder, queries) @ _unit(encoder, texts).T).argmax(1)
+        return 100 * float(np.mean(concepts[best.numpy()] == gold))
 
     return validate
+
+
+def _names(data: pd.DataFrame) -> pd.DataFrame:
+    """All (cui, name) of pairs or names, each once."""
+    sides = [data[["cui", side]].rename(columns={side: "name"}) for side in SIDES if side in data]
+    return pd.concat(sides).drop_duplicates()
+
+
+def _unit(encoder: Encoder, names: list[str]) -> torch.Tensor:
+    """(n, d) vectors of length 1."""
+    return torch.nn.functional.normalize(torch.from_numpy(encode(encoder, names)), dim=1)

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from sapbert_utils.__main__ import main
 from sapbert_utils.course import freshness
-from sapbert_utils.course.notebooks import convert, read_notebook, read_parameters
+from sapbert_utils.course.notebooks import Refused, convert, metrics_table, read_notebook, read_parameters
 from sapbert_utils.course.profiles import REPOSITORY
 
 
@@ -63,9 +64,9 @@ def test_a_folder_of_a_model_is_found_from_the_notebooks_folder_and_another_name
     notebook = read_notebook(course.write("02_alone", parameters='base_model: str = ""  # a model'))
     (tmp_path / "pubmedbert").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert convert(notebook, {"base_model": "pubmedbert"}) == {"base_model": str(tmp_path / "pubmedbert")}
-    for name in ("hub/pubmedbert", ""):
-        assert convert(notebook, {"base_model": name}) == {"base_model": name}
+    assert convert([notebook], {"base_model": "pubmedbert"}) == [{"base_model": str(tmp_path / "pubmedbert")}]
+    for name in ("hub/pubmedbert", "", "~nobody/pubmedbert"):
+        assert convert([notebook], {"base_model": name}) == [{"base_model": name}]
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -77,6 +78,9 @@ def test_a_folder_of_a_model_is_found_from_the_notebooks_folder_and_another_name
     (["run", "01", "-p", "profile=smoke"], ["--profile"]),
     (["run", "09"], ["'09'", "00_names, 01_pairs, 02_alone"]),
     (["reproduce", "--profile", "huge"], ["'huge'", "smoke, demo, full, paper"]),
+    (["run", "01", "--grid", "rate"], ["rate", "name=value"]),
+    (["run", "01", "--grid", "speed=1,2"], ["no parameter 'speed'", "seed, rate, mean"]),
+    (["publish"], ["00_names is not up to date", "reproduce --profile demo"]),
 ])
 def test_refuses_before_anything_runs(course, arguments, words):
     code, out, err = course.call(*arguments)
@@ -98,6 +102,101 @@ def test_a_grid_runs_each_combination_apart_and_tabulates(course):
     assert course.result("01_pairs") == last and course.lines() == ["up to date"] * 3
     code, _, err = course.call("run", "01", "--grid", "rate=0.1,fast")
     assert code == 2 and "rate of notebook 01_pairs is of type float, not 'fast'" in err
+
+
+def contents(folder):
+    """The files of a run folder with their contents, but for its grids and its lock."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path: path.read_bytes() for path in files if path.relative_to(folder).parts[0] != "grid"}
+
+
+def test_a_grid_writes_below_grid_alone(course):
+    """As notebook 01 does: a recorded file and one that is not, both in place; and a file that 00 wrote is read."""
+    course.write("01_pairs", "from pathlib import Path", 'names = run.input(profile.data / "names.txt", "00_names")',
+                 '(profile.data / "folder").mkdir(exist_ok=True)\n'
+                 'for name in ("pairs.txt", "own.txt", "folder/part.txt"):\n'
+                 '    (profile.data / name).write_text(f"{seed} {names.read_text()}")\n'
+                 'run.output(profile.data / "pairs.txt"), run.output(profile.data / "folder");')
+    course.lines()
+    before = contents(course.runs / "demo")
+    assert course.call("run", "01", "--grid", "seed=7,8")[0] == 0
+    assert contents(course.runs / "demo") == before
+    for seed in (7, 8):
+        one = course.runs / f"demo/grid/01_pairs/seed={seed}/demo"
+        assert all((one / "data" / name).read_text() == f"{seed} 33" for name in ("pairs.txt", "own.txt"))
+        record = json.loads((one / "results/01_pairs.json").read_text())
+        assert record["inputs"].keys() == {"data/names.txt"} and (one / "data/names.txt").is_symlink()
+    course.write("00_names", 'path, new = profile.data / "names.txt", profile.data / "new.txt"\npath.rename(new)',
+                 "run.output(new);")
+    course.call("run", "00")  # the file that the last grid read is gone: its link must not be in the way
+    course.write("01_pairs", "links = [path.name for path in profile.data.iterdir() if path.is_symlink()]",
+                 'assert links == ["new.txt"], links')
+    code, _, err = course.call("run", "01", "--grid", "seed=7")
+    assert code == 0, err
+
+
+def test_a_grid_runs_where_the_notebook_replaces_its_own_folder(course):
+    """As notebook 07 does: it removes the linker that it saved last, and saves another."""
+    course.write("02_alone", 'import shutil\nplace = profile.models / "linker"',
+                 "shutil.rmtree(place, ignore_errors=True)\nplace.mkdir(parents=True)",
+                 '(place / "names.tsv").write_text(str(seed))\nrun.output(place);')
+    course.lines()
+    code, _, err = course.call("run", "02", "--grid", "seed=7")
+    assert code == 0, err
+    folder = course.runs / "demo"
+    assert (folder / "models/linker/names.tsv").read_text() == "33"
+    assert (folder / "grid/02_alone/seed=7/demo/models/linker/names.tsv").read_text() == "7"
+
+
+def test_a_grid_that_fails_keeps_the_rows_of_the_runs_before(course):
+    course.write("02_alone", 'assert seed != 9, "nine"', 'run.metric("twice", 2 * seed);')
+    code, out, err = course.call("run", "02", "--grid", "seed=7,8,9,10")
+    assert code == 1 and "nine" in err and "seed=9 … failed" in out and "seed=10" not in out
+    rows = (course.runs / "demo/grid/02_alone/table.csv").read_text().splitlines()
+    assert [row.rpartition(",")[0] for row in rows] == ["seed,twice", "7,14.0", "8,16.0"]
+
+
+def test_no_value_leads_a_grid_out_of_its_folder(course):
+    course.write("02_alone", "pass", parameters='profile: str = ""\nseed: int = 33\nmodel_name: str = ""')
+    code, _, err = course.call("run", "02", "--grid", "model_name=../../out,hub/model")
+    assert code == 0, err
+    grid = course.runs / "demo/grid/02_alone"
+    assert {path.name for path in grid.iterdir()} == {".lock", "table.csv", "model_name=..%2F..%2Fout",
+                                                      "model_name=hub%2Fmodel"}
+
+
+def start(course, *arguments):
+    command = [sys.executable, "-m", "sapbert_utils", *arguments, "--notebooks", str(course.notebooks)]
+    return subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "SAPBERT_RUNS": str(course.runs)}, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_second_command_waits_for_the_first_and_a_killed_one_holds_nothing(course, tmp_path):
+    seen = tmp_path / "seen"
+    course.write("00_names", f"import os, time\nfirst = not os.path.exists({str(seen)!r})",
+                 f"open({str(seen)!r}, 'w').close()\nif first: time.sleep(120)",
+                 'path = profile.data / "names.txt"\npath.write_text("two")\nrun.output(path);')
+    first = start(course, "run", "00")
+    while not seen.exists() and first.poll() is None:
+        time.sleep(0.1)
+    second = start(course, "reproduce")
+    said = second.stdout.readline()
+    assert "another command runs in" in said and str(course.runs / "demo") in said, said + second.stderr.read()
+    time.sleep(1)
+    assert first.poll() is None and second.poll() is None
+    first.kill()
+    out, err = second.communicate(timeout=120)
+    first.communicate()
+    assert second.returncode == 0 and "00 names … " in out, err
+
+
+def test_a_disk_without_locks_is_no_hindrance(course, monkeypatch):
+    def refuse(file, how):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    code, out, _ = course.call("run", "02")
+    assert code == 0 and "one command at a time" in out.splitlines()[0]
 
 
 def test_refuses_a_run_folder_that_cannot_be_written(course, tmp_path, monkeypatch):
@@ -163,6 +262,50 @@ def test_the_kernel_is_this_interpreter_in_the_notebooks_folder(course, tmp_path
     assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
 
 
+def test_the_kernel_gets_folders_from_home_as_absolute_paths(course, monkeypatch):
+    monkeypatch.setenv("SAPBERT_BENCHMARKS", "~/no such folder")
+    monkeypatch.setenv("SAPBERT_CACHE", "")
+    folder = os.path.join(os.path.expanduser("~"), "no such folder")
+    course.write("02_alone", f"import os\nassert os.environ['SAPBERT_BENCHMARKS'] == {folder!r}",
+                 "assert not os.environ['SAPBERT_CACHE']")
+    code, _, err = course.call("run", "02")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["link", "terms.csv"], ["no linker in", "notebook 07", "--linker"]),
+    (["link", "terms.csv", "--linker", "linker", "--output", "terms.csv"], ["terms.csv", "--output"]),
+    (["link", "terms.csv", "--linker", "linker"], ["linker"]),
+    (["fetch", "cometa"], ["cometa cannot be fetched", "on request"]),
+    (["fetch", "umls"], ["umls cannot be fetched"]),
+])
+def test_linking_and_fetching_refuse_in_one_line(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linker").mkdir()
+    (tmp_path / "terms.csv").write_text("mention\ngout\n")
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1 and err.startswith("sapbert_utils: "), err
+    assert all(word in err for word in words), err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["linker", "terms.csv"]
+    assert (tmp_path / "terms.csv").read_text() == "mention\ngout\n"
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(course, monkeypatch):
+    monkeypatch.setitem(sys.modules, "papermill", None)
+    code, _, err = course.call("run", "02")
+    assert code == 2 and "papermill is missing" in err and "pip install" in err
+
+
+def test_listing_loads_nothing_heavy(course):
+    code = ("import sys; from sapbert_utils.__main__ import main; main(sys.argv[1:]); import sapbert_utils.course; "
+            "print({'torch', 'transformers', 'pandas', 'numpy', 'matplotlib', 'papermill', 'nbformat', 'IPython'} "
+            "& sys.modules.keys())")
+    done = subprocess.run([sys.executable, "-c", code, "list", "--notebooks", str(course.notebooks)], cwd=REPOSITORY,
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_lists_notebooks_parameters_and_times(course):
     course.call("run", "00", "--profile", "smoke")
     code, out, _ = course.call("list")
@@ -170,54 +313,29 @@ def test_lists_notebooks_parameters_and_times(course):
     assert "rate: float = 0.5" in out and "of learning" in out
 
 
+@pytest.mark.parametrize("text, words", [
+    ("{", "no notebook"), ("[]", "no notebook"), ('{"cells": [{"cell_type": "code"}]}', "no notebook"),
+    ('{"cells": [{"cell_type": "code", "source": "a: int = ", "metadata": {"tags": ["parameters"]}}]}', "not Python"),
+])
+def test_a_file_that_is_no_notebook_is_refused(course, text, words):
+    (course.notebooks / "01_pairs.ipynb").write_text(text)
+    code, out, err = course.call("list")
+    assert code == 2 and out == "" and "01_pairs.ipynb" in err and words in err and len(err.splitlines()) == 1
+    with pytest.raises(Refused):
+        read_notebook(course.notebooks / "01_pairs.ipynb")
+
+
+def test_the_table_marks_what_is_outside_its_range():
+    metrics = [{"name": "m", "value": value, "unit": "%", "expected": expected} for value, expected in (
+        (2, [1, 3]), (4, [1, 3]), (2, [None, 1]), (2, [None, 3]), (2, [3, None]), (2, [None, None]), (2, None),
+        (float("nan"), [1, 3]))]
+    table = metrics_table([{"notebook": "n", "metrics": metrics, "seconds": 1.0, "peak_memory_mb": 2.0}])
+    assert [line.split("%")[1].strip() for line in table.splitlines()[1:9]] == [
+        "1 to 3    ok", "1 to 3    outside", "≤ 1       outside", "≤ 3       ok", "≥ 3       outside", "–", "–",
+        "1 to 3    outside"]
+
+
 def test_parameters_are_read_with_their_comments():
     parameters = read_parameters('a: int | None = None  # at most; = all\nb: str = "x # y"  # über\nc = 1')
     assert [(p.name, p.annotation, p.default, p.help) for p in parameters.values()] == [
         ("a", "int | None", "None", "at most; = all"), ("b", "str", "'x # y'", "über")]
-
-
-@pytest.mark.parametrize("source, files", {
-    "%time\nfrom sapbert_utils.a import x": "a data/c data/words.txt data/pairs",
-    "from sapbert_utils.data import read": "data/pairs data/c data/words.txt",  # passed on by the wing
-    "from sapbert_utils.data import own": "data/__init__ data/pairs data/c data/words.txt",  # its __init__ defines it
-    "from sapbert_utils.data import c": "data/c data/words.txt",
-    "import sapbert_utils.data.c as c": "data/c data/words.txt",
-    "import sapbert_utils.data as d": "data/__init__ data/pairs data/c data/words.txt",
-    "from sapbert_utils import Anything": "__init__ a data/__init__ data/pairs data/c data/words.txt course/__init__ "
-                                          "course/plots",
-    "from sapbert_utils.course import plots": "course/plots",
-    "import torch": "",
-}.items())
-def test_follows_imports_to_single_files(source, files, tmp_path, monkeypatch):
-    package = tmp_path / "sapbert_utils"
-    texts = {"__init__": "", "a": "from .data.pairs import read", "data/__init__": "from .pairs import read\nown = 1",
-             "data/pairs": "from .c import z", "data/c": "open('words.txt')", "course/__init__": "",
-             "course/plots": "import torch", "course/running": "from ..data import read"}
-    for name, text in texts.items():
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / f"{name}.py").write_text(text)
-    (package / "data" / "words.txt").write_text("one")
-    (package / "data" / "other.txt").write_text("two")
-    monkeypatch.setattr(freshness, "PACKAGE", package)
-    found = {path.relative_to(package).as_posix().removesuffix(".py") for path in freshness.used_files([source])}
-    assert found == set(files.split())
-
-
-def test_sees_the_page_of_the_map_and_the_versions_of_packages(course, monkeypatch):
-    used = freshness.used_files(["from sapbert_utils.course.plots import maps"])
-    assert [path.name for path in used] == ["plots.py", "webmap.html"]
-    assert course.lines() == ["ran"] * 3
-    monkeypatch.setattr(freshness.metadata, "version", lambda name: "another")
-    assert course.lines() == ["ran"] * 3
-
-
-def test_benchmarks_folder_counts_where_it_is_read(course, tmp_path, monkeypatch):
-    reads = {True: [freshness.PACKAGE / "evaluation" / "corpora.py"], False: []}
-    monkeypatch.setattr(freshness, "used_files", lambda sources: reads["alone" in str(sources)])
-    course.lines()
-    (tmp_path / "gold").mkdir()
-    monkeypatch.setenv("SAPBERT_BENCHMARKS", str(tmp_path / "gold"))
-    assert course.lines() == ["up to date", "up to date", "ran"]
-    (tmp_path / "gold" / "test.txt").write_text("x")
-    assert course.lines() == ["up to date", "up to date", "ran"]
-    assert course.lines() == ["up to date"] * 3

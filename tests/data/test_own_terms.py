@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from sapbert_utils.data import open_data
+from sapbert_utils.data.open_data.ontologies import parse_obo
 from sapbert_utils.data.own_terms import ancestors, read_terminology, relation
 from sapbert_utils.data.terminology import hpo_parents
 
@@ -31,9 +32,10 @@ id: part_of
 name: part of
 """
 CONCEPTS = "id\teffectiveTime\tactive\tmoduleId\tdefinitionStatusId\n"
-DESCRIPTIONS = "id\teffectiveTime\tactive\tmoduleId\tconceptId\tlanguageCode\ttypeId\tterm\tcaseSignificanceId\n"
-RELATIONS = ("id\teffectiveTime\tactive\tmoduleId\tsourceId\tdestinationId\trelationshipGroup\ttypeId\t"
-             "characteristicTypeId\tmodifierId\n")
+DESCRIPTIONS = ("id\teffectiveTime\tactive\tmoduleId\tconceptId\tlanguageCode\ttypeId\tterm\t"
+                "caseSignificanceId\n")
+RELATIONS = ("id\teffectiveTime\tactive\tmoduleId\tsourceId\tdestinationId\trelationshipGroup\t"
+             "typeId\tcharacteristicTypeId\tmodifierId\n")
 FULL, SYNONYM, DEFINITION = "900000000000003001", "900000000000013009", "900000000000550004"
 
 
@@ -42,16 +44,21 @@ def write_snapshot(folder):
     place = folder / "Snapshot" / "Terminology"
     place.mkdir(parents=True)
     concepts = [(1, 1), (2, 1), (3, 0)]
-    names = [(1, 1, FULL, "Fever (finding)"), (1, 1, SYNONYM, "Pyrexia"), (1, 1, DEFINITION, "Raised temperature"),
-             (1, 2, FULL, "Fever of \"unknown\" origin (finding)"), (0, 2, SYNONYM, "withdrawn"),
+    names = [(1, 1, FULL, "Fever (finding)"), (1, 1, SYNONYM, "Pyrexia"),
+             (1, 1, DEFINITION, "Raised temperature"),
+             (1, 2, FULL, "Fever of \"unknown\" origin (finding)"),
+             (0, 2, SYNONYM, "withdrawn"),
              (1, 2, SYNONYM, "FUO (abbreviation)"), (1, 3, FULL, "Old (finding)")]
-    relations = [(1, 2, 1, "116680003"), (1, 2, 1, "363698007"), (0, 1, 2, "116680003"), (1, 2, 3, "116680003")]
+    relations = [(1, 2, 1, "116680003"), (1, 2, 1, "363698007"), (0, 1, 2, "116680003"),
+                 (1, 2, 3, "116680003")]
     (place / "sct2_Concept_Snapshot_INT_20260101.txt").write_text(
         CONCEPTS + "".join(f"{i}\t20260101\t{a}\tm\td\n" for i, a in concepts))
     (place / "sct2_Description_Snapshot-en_INT_20260101.txt").write_text(
-        DESCRIPTIONS + "".join(f"9\t20260101\t{a}\tm\t{c}\ten\t{t}\t{n}\tcs\n" for a, c, t, n in names))
+        DESCRIPTIONS + "".join(f"9\t20260101\t{a}\tm\t{c}\ten\t{t}\t{n}\tcs\n"
+                               for a, c, t, n in names))
     (place / "sct2_Relationship_Snapshot_INT_20260101.txt").write_text(
-        RELATIONS + "".join(f"9\t20260101\t{a}\tm\t{s}\t{d}\t0\t{t}\tc\tm\n" for a, s, d, t in relations))
+        RELATIONS + "".join(f"9\t20260101\t{a}\tm\t{s}\t{d}\t0\t{t}\tc\tm\n"
+                            for a, s, d, t in relations))
     return place
 
 
@@ -62,14 +69,111 @@ def triples(found):
 def test_obo_names_synonyms_and_parents_without_what_is_obsolete(tmp_path):
     (tmp_path / "x.obo").write_text(OBO)
     found = read_terminology(tmp_path / "x.obo")
-    assert triples(found) == [("X:1", "Nose", "PT"), ("X:2", "Wide nose", "PT"), ("X:2", 'Broad "nose"', "CMN")]
+    assert triples(found) == [("X:1", "Nose", "PT"), ("X:2", "Wide nose", "PT"),
+                              ("X:2", 'Broad "nose"', "CMN")]
     assert found.parents == {"X:1": (), "X:2": ("X:1",)} and set(found.names["source"]) == {"X"}
+
+
+def read_obo(folder, text):
+    (folder / "x.obo").write_bytes(f"format-version: 1.2\n\n{text}".encode())
+    return read_terminology(folder / "x.obo")
+
+
+@pytest.mark.parametrize("value, name", [
+    (r'salt\, coarse {source="X"} ! a remark', "salt, coarse"),
+    ("gout ! a remark", "gout"), ("gout !", "gout"), ('gout {source="a ! b"}', "gout"),
+    (r'gout {source="X", note="say \"}\" now"} ! {y}', "gout"),
+    (r"a\nb\tc\Wd", "a b c d"), (r"\(R\)\-limonene\:x\\y", r"(R)-limonene:x\y"),
+    # not a modifier and not a remark
+    ("poly{2-ethyl} {x} resin", "poly{2-ethyl} {x} resin"), ("Oh! what", "Oh! what"),
+    ("gout !important", "gout !important"), ("set {a, b}", "set {a, b}"),
+    (r"a \! b \{source=\"X\"\}", 'a ! b {source="X"}'), ("C#{=} ring", "C#{=} ring"),
+    # no ends of lines
+    ("salt\u2028coarse", "salt coarse"), ("salt\u0085coarse", "salt coarse"),
+    ("salt\rcoarse", "salt coarse"), ("salt\x1ccoarse", "salt coarse"),
+])
+def test_an_obo_value_without_its_escapes_modifiers_and_remark(tmp_path, value, name):
+    found = read_obo(tmp_path, f"[Term]\nid: X:1\nname: {value}\n")
+    assert triples(found) == [("X:1", name, "PT")]
+
+
+def test_obo_remarks_on_identifiers_parents_and_obsolete_terms(tmp_path):
+    found = read_obo(tmp_path, """[Term]
+id: TOY:1 ! gout
+name: gout
+synonym: "podagra ! {a=\\"b\\"}" EXACT layperson [] {source="X"} ! a remark
+is_a: TOY:2 {source="X"} ! joint
+
+[Term]
+id: TOY:2 {source="X"}
+name: joint
+
+[Term]
+id: TOY:3
+name: old
+is_obsolete: true ! replaced
+""")
+    assert triples(found) == [("TOY:1", "gout", "PT"), ("TOY:1", 'podagra ! {a="b"}', "CMN"),
+                              ("TOY:2", "joint", "PT")]
+    assert found.parents == {"TOY:1": ("TOY:2",), "TOY:2": ()}
+
+
+def test_windows_line_ends_change_nothing_in_obo(tmp_path):
+    text = OBO.replace("name: Nose", 'name: Nose {source="X"}').replace("true", "true ! replaced")
+    plain, windows = tmp_path / "x.obo", tmp_path / "windows" / "x.obo"
+    windows.parent.mkdir()
+    plain.write_bytes(text.encode())
+    windows.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    found, same = read_terminology(plain), read_terminology(windows)
+    assert same.names.equals(found.names) and same.parents == found.parents
+    assert triples(found)[0] == ("X:1", "Nose", "PT") and "X:3" not in found.parents
+
+
+def test_obo_1_0_has_a_tag_for_each_scope(tmp_path):
+    tags = ("exact_synonym", "narrow_synonym", "broad_synonym", "related_synonym", "synonym")
+    lines = [f'{tag}: "name {i}" []\n' for i, tag in enumerate(tags)]
+    found = read_obo(tmp_path, "[Term]\nid: X:1\nname: gout\n" + "".join(lines))
+    expected = [("X:1", f"name {i}", "SY") for i in range(5)]
+    assert triples(found) == [("X:1", "gout", "PT"), *expected]
+
+
+def test_stanzas_of_one_identifier_are_one_term(tmp_path):
+    text = """[Term]
+id: X:1
+name: gout
+is_a: X:2
+
+[Term]
+id: X:2
+name: joint
+
+[Term]
+id: X:1
+name: gout
+synonym: "podagra" EXACT []
+xref: UMLS:C0018099
+is_a: X:3
+is_a: X:2
+
+[Term]
+id: X:3
+name: old
+"""
+    found = read_obo(tmp_path, text)
+    assert triples(found) == [("X:1", "gout", "PT"), ("X:1", "podagra", "SY"),
+                              ("X:2", "joint", "PT"), ("X:3", "old", "PT")]
+    assert found.parents == {"X:1": ("X:2", "X:3"), "X:2": (), "X:3": ()}
+    (term, *_) = parse_obo(text, "", "x.obo")
+    assert term.cuis == ("C0018099",) and len(term.names) == 2
+    found = read_obo(tmp_path, text + "\n[Term]\nid: X:3\nis_obsolete: true\n")
+    assert set(found.parents) == {"X:1", "X:2"}
 
 
 def test_rf2_active_lines_with_the_semantic_tag_as_branch(tmp_path):
     write_snapshot(tmp_path)
     found = read_terminology(tmp_path)
-    assert triples(found) == [("1", "Fever", "FN"), ("1", "Pyrexia", "SY"), ("2", 'Fever of "unknown" origin', "FN"),
+    assert triples(found) == [("1", "Fever", "FN"), ("1", "Pyrexia", "SY"),
+                              ("2", 'Fever of "unknown" origin', "FN"),
                               ("2", "FUO (abbreviation)", "SY")]
     assert set(found.names["branch"]) == {"finding"} and found.parents == {"1": (), "2": ("1",)}
     with pytest.raises(FileNotFoundError, match="sct2_Description_Snapshot-de"):
@@ -78,23 +182,46 @@ def test_rf2_active_lines_with_the_semantic_tag_as_branch(tmp_path):
 
 def test_csv_with_named_columns_and_parents(tmp_path):
     file = tmp_path / "mine.csv"
-    file.write_text('\ufeffcode,above,label\nA,,Nose\nB,A|C,"Nose, wide"\nB,A,Broad nose\nB,A,Broad nose\n')
+    file.write_text('\ufeffcode,above,label\nA,,Nose\nB,A|C,"Nose, wide"\nB,A,Broad nose\n'
+                    'B,A,Broad nose\n')
     found = read_terminology(file, "code,label,above")
-    assert triples(found) == [("A", "Nose", "SY"), ("B", "Nose, wide", "SY"), ("B", "Broad nose", "SY")]
+    assert triples(found) == [("A", "Nose", "SY"), ("B", "Nose, wide", "SY"),
+                              ("B", "Broad nose", "SY")]
     assert found.parents == {"A": (), "B": ("A", "C")} and set(found.names["source"]) == {"mine"}
 
 
+def test_csv_with_a_long_cell(tmp_path):
+    (tmp_path / "mine.csv").write_text(f"cui,name\nA,{'a' * 140_000}\n")
+    assert triples(read_terminology(tmp_path / "mine.csv")) == [("A", "a" * 140_000, "SY")]
+
+
 @pytest.mark.parametrize("name, content, columns, message", [
-    ("x.obo", OBO.replace('synonym: "Broad', "synonym: Broad"), "", "x.obo, line 10: a synonym must stand in quotes"),
+    ("x.obo", OBO.replace('synonym: "Broad', "synonym: Broad"), "",
+     "x.obo, line 10: a synonym must stand in quotes"),
+    ("x.obo", OBO.replace("\n\n", "\n\u2028\n").replace('"Broad', "Broad"), "",
+     "x.obo, line 10: "),
+    ("x.obo", OBO + '\n[Term]\nid: X:4\nname: x\nsynonym: "" EXACT []\n', "",
+     "x.obo, line 26: a name is empty"),
+    ("x.obo", OBO + "\n[Term]\nid: X:4\nname: ! a remark\n", "",
+     "x.obo, line 25: a name is empty"),
+    ("x.obo", OBO + "\n[Term]\nid: ! a remark\nname: x\n", "",
+     r"line 23: a \[Term\] without id"),
     ("x.obo", OBO.replace("id: X:2\n", ""), "", r"x.obo, line 7: a \[Term\] without id"),
     ("x.obo", "", "", "holds no names"),
-    ("x.csv", "code,label\nA,Nose\n", "cui,name", "line 1: no column 'cui'; the columns are: code, label"),
-    ("x.csv", "cui,name\nA,Nose\nB\n", "cui,name", "line 3: 1 fields in place of 2"),
+    ("x.csv", "code,label\nA,Nose\n", "cui,name",
+     "line 1: no column 'cui'; its columns are: code, label"),
+    ("x.csv", "cui,name\nA,Nose\nB\n", "cui,name",
+     "line 3: the header has 2 cells, this row has 1"),
     ("x.csv", "cui,name\nA,Nose\nB,\n", "cui,name", "line 3: 'name' is empty"),
     ("x.csv", "cui,name\nA,Nose\n", "cui", "two or three names"),
-    ("x.csv", b"cui,name\nA,fi\xe8vre\n", "cui,name", "x.csv is not UTF-8 .* save it as UTF-8"),
+    ("x.csv", 'cui,name\nA,Nose\nB,"Ear\nC,Eye\nD,Chin\n', "cui,name",
+     "line 3: a quotation mark is not closed"),
+    ("x.obo", b"[Term]\nid: X:1\nname: fi\xe8vre\n", "",
+     "x.obo is not UTF-8 .* save it as UTF-8"),
+    ("x.csv", b"cui,name\nA,fi\xe8vre\n", "cui,name",
+     "x.csv, line 2: not utf-8.* save it as UTF-8"),
 ])
-def test_what_cannot_be_read_names_the_file_and_the_line(tmp_path, name, content, columns, message):
+def test_what_cannot_be_read_names_file_and_line(tmp_path, name, content, columns, message):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message):
         read_terminology(tmp_path / name, columns)
@@ -105,7 +232,8 @@ def test_a_damaged_release_names_the_file_and_the_line(tmp_path):
     file = place / "sct2_Relationship_Snapshot_INT_20260101.txt"
     whole = file.read_text()
     file.write_text(whole[:-10])
-    with pytest.raises(ValueError, match="Relationship_Snapshot_INT_20260101.txt, line 5: 8 fields in place of 10"):
+    message = "Relationship_Snapshot_INT_20260101.txt, line 5: 8 fields instead of 10"
+    with pytest.raises(ValueError, match=message):
         read_terminology(tmp_path)
     file.write_text(whole.replace("typeId", "kind"))
     with pytest.raises(ValueError, match="line 1: no column 'typeId'"):
@@ -122,8 +250,9 @@ TREE = {"root": (), "face": ("root",), "nose": ("face",), "ear": ("face",), "wid
 
 
 @pytest.mark.parametrize("answer, gold, wanted", [
-    ("nose", "nose", ("same", 0)), ("nose", "wide nose", ("parent", 1)), ("wide nose", "nose", ("child", 1)),
-    ("face", "wide nose", ("ancestor", 2)), ("wide nose", "face", ("descendant", 2)),
+    ("nose", "nose", ("same", 0)), ("nose", "wide nose", ("parent", 1)),
+    ("wide nose", "nose", ("child", 1)), ("face", "wide nose", ("ancestor", 2)),
+    ("wide nose", "face", ("descendant", 2)),
     ("wide nose", "short nose", ("sibling", 2)), ("wide nose", "ear", ("elsewhere", 3)),
     ("odd", "ear", ("elsewhere", 3)), ("alone", "nose", ("elsewhere", None)),
     ("unheard of", "nose", ("elsewhere", None))])

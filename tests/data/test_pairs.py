@@ -1,5 +1,8 @@
 """Names to positive pairs and back from their file."""
 
+import doctest
+import hashlib
+import importlib
 import itertools
 import random
 import signal
@@ -12,22 +15,20 @@ import duckdb
 import pandas as pd
 import pytest
 
-from sapbert_utils.data.pairs import (
-    ambiguous_names,
-    clean_names,
-    leave_out,
+from sapbert_utils.data import (
     make_pairs,
     read_labelled,
     read_pairs,
     read_parallel,
-    select_names,
     write_pairs,
 )
+from sapbert_utils.data import pairs as pair_module
+from sapbert_utils.data.names import clean_names
 
 
 def table(**concepts):
-    return pd.DataFrame([(cui, name) for cui, names in concepts.items() for name in names], columns=["cui", "name"],
-                        dtype="str")
+    rows = [(cui, name) for cui, names in concepts.items() for name in names]
+    return pd.DataFrame(rows, columns=["cui", "name"], dtype="str")
 
 
 def drawn_from(names, **options):
@@ -44,11 +45,13 @@ MANY = [f"name {i}" for i in range(40)]  # 780 pairs
 def test_below_the_cap_pairs_are_all_combinations_of_a_concept():
     concepts = {"C1": list("abcd"), "C2": ["x", "y"], "C3": ["alone"], "C4": ["twice", "twice"]}
     pairs = drawn_from(table(**concepts))
-    expected = {(c, frozenset(p)) for c, names in concepts.items() for p in itertools.combinations(set(names), 2)}
+    expected = {(cui, frozenset(pair)) for cui, names in concepts.items()
+                for pair in itertools.combinations(set(names), 2)}
     assert as_sets(pairs) == expected and len(pairs) == len(expected) == 7
 
 
-@pytest.mark.parametrize("size, cap, count", [(4, 6, 6), (4, 5, 5), (11, 50, 50), (40, 50, 50), (40, 1000, 780)])
+@pytest.mark.parametrize("size, cap, count", [
+    (4, 6, 6), (4, 5, 5), (11, 50, 50), (40, 50, 50), (40, 1000, 780)])
 def test_the_cap_is_respected_without_duplicates_or_foreign_names(size, cap, count):
     names = MANY[:size]
     pairs = drawn_from(table(C1=names), max_pairs=cap)
@@ -61,7 +64,8 @@ def test_the_draw_does_not_depend_on_the_order_of_rows_or_on_other_concepts():
     names = table(C1=MANY, C2=[f"other {n}" for n in MANY])
     pairs = drawn_from(names)
     assert drawn_from(names.sample(frac=1, random_state=4)).equals(pairs)
-    assert drawn_from(names[names["cui"] == "C2"]).equals(pairs[pairs["cui"] == "C2"].reset_index(drop=True))
+    second = pairs[pairs["cui"] == "C2"].reset_index(drop=True)
+    assert drawn_from(names[names["cui"] == "C2"]).equals(second)
 
 
 def test_the_draw_depends_on_the_seed_and_differs_between_concepts():
@@ -73,8 +77,40 @@ def test_the_draw_depends_on_the_seed_and_differs_between_concepts():
 
 
 def test_every_pair_of_a_large_concept_can_be_drawn():
-    drawn = set().union(*(as_sets(drawn_from(table(C1=MANY[:8]), max_pairs=5, seed=s)) for s in range(100)))
-    assert len(drawn) == 28
+    drawn = [as_sets(drawn_from(table(C1=MANY[:8]), max_pairs=5, seed=s)) for s in range(100)]
+    assert len(set().union(*drawn)) == 28
+
+
+def plainly_drawn(concepts, max_pairs, seed):
+    """The draw of make_pairs, step by step: Floyd's algorithm over the ranks of all pairs."""
+    found = []
+    for cui, names in concepts.items():
+        names = sorted(set(names))
+        ranked = [(i, j) for j in range(len(names)) for i in range(j)]  # (0,1), (0,2), (1,2), …
+        ranks = set(range(len(ranked)))
+        if len(ranked) > max_pairs:
+            ranks = set()
+            for t in range(len(ranked) - max_pairs, len(ranked)):
+                digest = hashlib.md5(f"{seed}|{cui}|{t}".encode()).digest()
+                number = int.from_bytes(digest[8:], "little") % (t + 1)
+                ranks.add(t if number in ranks else number)
+        found += [(cui, names[ranked[rank][0]], names[ranked[rank][1]]) for rank in ranks]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("cap, seed", [(1, 33), (5, 7), (50, 33), (50, -4), (781, 0)])
+def test_the_query_draws_what_the_plain_algorithm_draws(cap, seed):
+    rng = random.Random(cap)
+    concepts = {f"C{i}é": [f"name {rng.randrange(60)}" for _ in range(size)]
+                for i, size in enumerate([2, 3, 5, 11, 12, 40, 90])}
+    pairs = make_pairs(table(**concepts), max_pairs=cap, seed=seed)
+    assert pairs.fetchall() == plainly_drawn(concepts, cap, seed)
+
+
+def test_a_large_concept_is_drawn_as_the_plain_algorithm_draws_it():
+    concepts = {"C1": [f"name {i}" for i in range(2_000)]}  # 1,999,000 pairs
+    drawn = make_pairs(table(**concepts), max_pairs=200).fetchall()
+    assert len(set(drawn)) == 200 and drawn == plainly_drawn(concepts, 200, 33)
 
 
 def test_no_pairs_from_no_names():
@@ -100,8 +136,9 @@ def test_bars_in_names_cannot_break_the_file(tmp_path):
 @pytest.mark.parametrize("name", ["a||b", "|a", "a|", "a\nb"])
 def test_writing_refuses_what_would_break_the_file_and_keeps_the_old_one(tmp_path, name):
     path = write_pairs(make_pairs(table(C1=["a", "b"])), tmp_path / "pairs.txt")
+    rows = [("C1", "x", name), ("C1", name, "x")]
     with pytest.raises(ValueError, match="use clean_names"):
-        write_pairs(pd.DataFrame([("C1", "x", name), ("C1", name, "x")], columns=["cui", "name1", "name2"]), path)
+        write_pairs(pd.DataFrame(rows, columns=["cui", "name1", "name2"]), path)
     assert path.read_text() == "C1||a||b\n"
 
 
@@ -111,7 +148,52 @@ def test_reading_names_file_and_line(tmp_path, line):
     path.write_text(f"C1||a||b\nC1||a||c\n{line}\nC1||b||c\n")
     with pytest.raises(ValueError, match="expected cui") as error:
         read_pairs(path)
-    assert f"{path}, line 3: " in str(error.value)
+    assert f"{path}, line 3: " in str(error.value) and repr(line) in str(error.value)
+
+
+def test_reading_refuses_what_is_not_utf8(tmp_path):
+    (tmp_path / "pairs.txt").write_bytes(b"C1||a||b\nC1||a||fi\xe8vre\n")
+    with pytest.raises(ValueError, match="pairs.txt, line 2: not UTF-8 .*content: b'C1"):
+        read_pairs(tmp_path / "pairs.txt")
+    with pytest.raises(FileNotFoundError):
+        read_pairs(tmp_path / "missing.txt")
+
+
+BLANKS = "".join(c for c in map(chr, range(sys.maxunicode)) if c.isspace() and c not in "\r\n")
+
+
+@pytest.mark.parametrize("text, rows", [
+    ("\ufeffC1||a||b\nC2||c||d\n", ["C1 a b", "C2 c d"]),
+    ("C1||a||b\r\nC2||c||d\r\n", ["C1 a b", "C2 c d"]),
+    ("C1||a||b\nC2||c||d", ["C1 a b", "C2 c d"]),
+    (f"{BLANKS}C1{BLANKS}||\ta\u00a0||\u3000b \n", ["C1 a b"]),
+    # what the engine refuses and Python reads
+    ("\ufeffC1||a||b\r\nC2||c||d\n", ["C1 a b", "C2 c d"]),
+    ("C1||a\rx||b\n", ["C1 a\rx b"]),
+    ("C1||a\x01x||b\n", ["C1 a\x01x b"]),
+    (f"C1||{'a' * 3_000_000}||b\n", [f"C1 {'a' * 3_000_000} b"]),
+], ids="mark crlf no_end blanks mixed return one long".split())
+def test_a_pair_file_of_any_editor_is_read(tmp_path, text, rows):
+    (tmp_path / "pairs [1].txt").write_bytes(text.encode())
+    pairs = read_pairs(tmp_path / "pairs [1].txt")
+    assert [" ".join(row) for row in pairs.itertuples(index=False)] == rows
+    assert pairs.dtypes.astype(str).to_dict() == {"cui": "str", "name1": "str", "name2": "str"}
+
+
+def test_a_line_that_ends_in_a_carriage_return_alone_is_not_two_lines(tmp_path):
+    (tmp_path / "pairs.txt").write_bytes(b"C1||a||b\rC2||c||d\n")
+    with pytest.raises(ValueError, match="line 1: expected cui"):
+        read_pairs(tmp_path / "pairs.txt")
+
+
+def test_a_long_file_is_read_by_the_engine_and_equal_strings_are_kept_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(pair_module, "_split_lines", None)  # not line by line
+    names = table(**{f"C{i:05}": [f"{i} {letter}" for letter in "abcdé"] for i in range(10_000)})
+    pairs = drawn_from(names)
+    read = read_pairs(write_pairs(pairs, tmp_path / "pairs.txt"))
+    assert read.equals(pairs) and len(read) == 100_000
+    strings = [string for column in read for string in read[column]]
+    assert len(set(map(id, strings))) < 1.01 * len(set(strings)) == 60_600
 
 
 def test_a_file_without_pairs_is_refused(tmp_path):
@@ -120,76 +202,11 @@ def test_a_file_without_pairs_is_refused(tmp_path):
         read_pairs(tmp_path / "pairs.txt")
 
 
-def test_clean_names_lower_cases_on_demand_and_drops_what_is_then_equal():
-    names = table(C1=["Fever", "fever", "  "], C2=["Fever"])
-    assert list(zip(*clean_names(names).df().to_numpy().T)) == [("C1", "fever"), ("C2", "fever")]
-    assert clean_names(names, lower=False).df()["name"].tolist() == ["Fever", "fever", "Fever"]
-
-
-def test_leave_out_ignores_case_and_takes_whole_concepts():
-    names = table(C1=["Wide nose", "Broad nose"], C2=["wide NOSE", "other"], C3=["gone", "too"])
-    kept = leave_out(names, {"Wide Nose"}, {"C3"}).df()
-    assert list(zip(*kept.to_numpy().T)) == [("C1", "Broad nose"), ("C2", "other")]
-    assert kept.index.tolist() == [0, 1]
-
-
-def test_ambiguous_names_are_those_of_several_concepts():
-    found = ambiguous_names(table(C2=["cold", "flu"], C1=["cold"], C3=["cold", "cold", "own", "own"])).df()
-    assert found["name"].tolist() == ["cold"] and found["concepts"].tolist() == [3]
-    assert list(found["cuis"][0]) == ["C1", "C2", "C3"]
-
-
-TRAPS = [("C1", 'say "aah"'), ("C1", "back\\slash"), ("C1", "A||B"), ("C1", "Crlf"), ("C1", "crlf"), ("C2", "crlf"),
-         ("C1", ""), ("C2", "Fièvre"), ("C2", "Fie\u0300vre"), ("C3", "İstanbul ΣΑΣ"), ("C3", "Straße"),
-         ("C4", "Brand"), *[("C5", f"Name {i}") for i in range(200)]]
-TRADE = [("C2", "C4"), ("C2", "C3"), ("C4", "C2"), ("C3", "C2")]
-
-
-def rows_of(traps, **columns):
-    fixed = {"language": "ENG", "source": "MSH", "term_type": "PT", "suppress": "N"} | columns
-    return pd.DataFrame(traps, columns=["cui", "name"], dtype="str").assign(**fixed)
-
-
-def test_compat_selects_and_pairs_what_the_original_does():
-    rows = TRAPS + [(cui, name) for cui, of in dict(TRADE).items() for c, name in TRAPS if c == of]
-    expected = {(cui, name.lower()) for cui, name in rows if name}
-    trade = pd.DataFrame(list(dict(TRADE).items()), columns=["cui", "names_of"])
-    found = select_names(rows_of(TRAPS, suppress="O"), trade_names=trade, mode="compat")["distinct"].df()
-    assert set(zip(found["cui"], found["name"])) == expected and len(found) == len(expected)
-    pairs = drawn_from(found)
-    for cui in {cui for cui, _ in expected}:
-        every = {frozenset(p) for p in itertools.combinations([n for c, n in expected if c == cui], 2)}
-        ours = {pair for c, pair in as_sets(pairs) if c == cui}
-        assert ours <= every and len(ours) == min(len(every), 50)
-
-
-def test_fixed_mends_unicode_bars_and_trade_names():
-    trade = pd.DataFrame(TRADE, columns=["cui", "names_of"])
-    found = select_names(rows_of(TRAPS), trade_names=trade)["distinct"].df()
-    names_of = {cui: set(group) for cui, group in found.groupby("cui")["name"]}
-    assert names_of["C2"] == {"crlf", "fièvre", "brand", *(n.lower() for c, n in TRAPS if c == "C3")}
-    assert "a|b" in names_of["C1"] and "" not in set(found["name"])
-
-
-def test_filters_say_what_each_leaves():
-    names = pd.concat([rows_of([("C1", "fever"), ("C2", "chill")]), rows_of([("C1", "Fieber")], language="GER"),
-                       rows_of([("C1", "old")], suppress="O"), rows_of([("C1", "feverish")], source="SNOMEDCT_US"),
-                       rows_of([("C1", "f")], term_type="AB")])
-    stages = select_names(names, languages=["ENG"], sources=["MSH"], term_types=["PT", "AB"], min_length=2,
-                          max_length=5, concepts=pd.DataFrame({"cui": ["C1"]}))
-    assert {stage: len(left) for stage, left in stages.items()} == {
-        "all": 6, "not suppressed": 5, "language ENG": 4, "source MSH": 3, "term type PT, AB": 3, "semantic type": 2,
-        "not empty": 2, "length": 1, "distinct": 1}
-    assert len(select_names(names, suppressed=True)["distinct"]) == 6
-    with pytest.raises(ValueError, match="fixed or compat"):
-        select_names(names, mode="both")
-
-
 def test_any_names_make_pairs_within_a_concept_in_any_order_and_number_of_threads(tmp_path):
     rng, letters = random.Random(33), "aB|\"\\' \t,;İΣσßé\u0300\u3000発"
     for _ in range(20):
-        rows = [(f"C{int(rng.paretovariate(0.7)) % 9}", "".join(rng.choices(letters, k=rng.randint(0, 4))))
-                for _ in range(300)]
+        rows = [(f"C{int(rng.paretovariate(0.7)) % 9}",
+                 "".join(rng.choices(letters, k=rng.randint(0, 4)))) for _ in range(300)]
         files = []
         for threads in (1, 2):
             duckdb.sql(f"SET threads = {threads}")
@@ -199,8 +216,10 @@ def test_any_names_make_pairs_within_a_concept_in_any_order_and_number_of_thread
             files.append(write_pairs(pairs, tmp_path / f"{threads}.txt").read_bytes())
         assert files[0] == files[1] and read_pairs(tmp_path / "1.txt").equals(pairs)
         owned = set(clean.fetchall())
-        assert all(unicodedata.is_normalized("NFC", name) and name.strip() == name for _, name in owned)
-        assert {(c, n) for side in ("name1", "name2") for c, n in zip(pairs["cui"], pairs[side])} <= owned
+        for _, name in owned:
+            assert unicodedata.is_normalized("NFC", name) and name.strip() == name
+        for side in ("name1", "name2"):
+            assert set(zip(pairs["cui"], pairs[side])) <= owned
         assert (pairs["name1"] < pairs["name2"]).all() and len(as_sets(pairs)) == len(pairs)
         assert pairs.groupby("cui").size().max() <= 7
 
@@ -212,7 +231,8 @@ def test_a_cap_below_one_is_refused():
 
 MAKE = """import sys, pandas as pd
 from sapbert_utils.data.pairs import make_pairs, write_pairs
-names = pd.DataFrame([(f"C{i // 30}", f"name {i * 7919 % 1000003}") for i in range(300_000)], columns=["cui", "name"])
+rows = [(f"C{i // 30}", f"name {i * 7919 % 1000003}") for i in range(300_000)]
+names = pd.DataFrame(rows, columns=["cui", "name"])
 write_pairs(make_pairs(names), sys.argv[1])"""
 
 
@@ -224,18 +244,26 @@ def test_a_run_killed_while_it_writes_leaves_no_pair_file_and_the_next_succeeds(
     child.kill()
     assert child.wait() == -signal.SIGKILL and not path.exists()
     subprocess.run([sys.executable, "-c", MAKE, str(path)], check=True)
-    assert len(read_pairs(path)) == 500_000 and [p.name for p in tmp_path.iterdir()] == ["pairs.txt"]
+    assert len(read_pairs(path)) == 500_000
+    assert [p.name for p in tmp_path.iterdir()] == ["pairs.txt"]
 
 
 def test_labelled_names_and_parallel_lists_become_names(tmp_path):
     path = tmp_path / "own.txt"
-    path.write_text("7||fever||pyrexia\n7||febrile\n8||cough\n", encoding="utf-8")
-    assert read_labelled(path).to_numpy().tolist() == [["7", "fever"], ["7", "pyrexia"], ["7", "febrile"],
-                                                       ["8", "cough"]]
-    path.write_text("fever\tFieber\ncough\tHusten\n", encoding="utf-8")
-    assert drawn_from(read_parallel(path)).to_numpy().tolist() == [["own:1", "Fieber", "fever"],
-                                                                   ["own:2", "Husten", "cough"]]
-    for text, read in (("7||\n", read_labelled), ("fever\n", read_parallel), ("a\tb\tc\n", read_parallel)):
+    path.write_text("\ufeff7||fever||pyrexia\n7||febrile\n8||cough\n", encoding="utf-8")
+    assert read_labelled(path).to_numpy().tolist() == [
+        ["7", "fever"], ["7", "pyrexia"], ["7", "febrile"], ["8", "cough"]]
+    path.write_text("\ufefffever\tFieber\ncough\tHusten\n", encoding="utf-8")
+    assert drawn_from(read_parallel(path)).to_numpy().tolist() == [
+        ["own:1", "Fieber", "fever"], ["own:2", "Husten", "cough"]]
+    wrong = (("7||\n", read_labelled), ("fever\n", read_parallel), ("a\tb\tc\n", read_parallel))
+    for text, read in wrong:
         path.write_text(text)
         with pytest.raises(ValueError, match="own.txt, line 1: expected"):
             read(path)
+
+
+@pytest.mark.parametrize("module", ["names", "own_terms", "pairs"])
+def test_the_examples_of_the_docstrings_run(module):
+    tested = doctest.testmod(importlib.import_module(f"sapbert_utils.data.{module}"))
+    assert tested.attempted and not tested.failed

@@ -22,7 +22,8 @@ def changed(**fields):
 
 
 def rrf(folder, *lines, name="MRCONSO.RRF"):
-    (folder / name).write_bytes(b"".join(x if isinstance(x, bytes) else f"{x}\n".encode() for x in lines))
+    raw = [line if isinstance(line, bytes) else f"{line}\n".encode() for line in lines]
+    (folder / name).write_bytes(b"".join(raw))
     return folder
 
 
@@ -31,13 +32,16 @@ def names(folder, **options):
 
 
 def test_seven_columns_in_the_order_of_the_file(tmp_path):
-    rrf(tmp_path, changed(STR="b"), changed(STR="a", LAT="GER", SAB="ICD10", TTY="SY", CODE="A00", SUPPRESS="O"))
-    assert read_mrconso(tmp_path).fetchall() == [("C0000001", "b", "ENG", "MSH", "PT", "D1", "N"),
-                                                 ("C0000001", "a", "GER", "ICD10", "SY", "A00", "O")]
+    second = changed(STR="a", LAT="GER", SAB="ICD10", TTY="SY", CODE="A00", SUPPRESS="O")
+    rrf(tmp_path, changed(STR="b"), second)
+    assert read_mrconso(tmp_path).fetchall() == [
+        ("C0000001", "b", "ENG", "MSH", "PT", "D1", "N"),
+        ("C0000001", "a", "GER", "ICD10", "SY", "A00", "O")]
 
 
 def test_quotes_backslashes_empty_names_and_other_line_ends_are_data(tmp_path):
-    written = ['"open quote', "back\\slash", "'", "a\u2028b", "None", "", "  wide  ", "#", "\u00a0", "a,b\tc"]
+    written = ['"open quote', "back\\slash", "'", "a\u2028b", "None", "", "  wide  ", "#", "\u00a0",
+               "a,b\tc"]
     assert names(rrf(tmp_path, *(changed(STR=n) for n in written))) == written
 
 
@@ -45,8 +49,9 @@ def test_windows_line_ends_and_a_last_line_without_one_are_read(tmp_path):
     assert names(rrf(tmp_path, f"{LINE}\r\n{LINE}\r\n{LINE}".encode())) == ["fever"] * 3
 
 
-BAD = [(LINE[:-1], "17 fields where MRCONSO.RRF has 18"), ("", "0 fields"), (LINE + "x|", "19 fields"),
-       (LINE + "x", "18 fields"), (LINE.replace("fever", "fe|ver"), "19 fields"),
+BAD = [(LINE[:-1], "17 fields where MRCONSO.RRF has 18"), ("", "0 fields"),
+       (LINE + "x|", "19 fields"), (LINE + "x", "18 fields"),
+       (LINE.replace("fever", "fe|ver"), "19 fields"),
        (changed(CUI="C123"), "'C123' is no CUI"),
        (changed(CUI=""), "'' is no CUI"), (changed(STR="a\rb"), "carriage return"),
        (LINE.encode().replace(b"fever", b"fi\xe8vre") + b"\n", "not UTF-8"),
@@ -58,13 +63,15 @@ def test_a_bad_line_names_file_line_and_content(tmp_path, line, what):
     rrf(tmp_path, LINE, line, LINE)
     with pytest.raises(ValueError, match=what) as error:
         read_mrconso(tmp_path)
-    assert f"{tmp_path / 'MRCONSO.RRF'}, line 2: " in str(error.value) and "on_bad_line=skip" in str(error.value)
+    assert f"{tmp_path / 'MRCONSO.RRF'}, line 2: " in str(error.value)
+    assert "on_bad_line=skip" in str(error.value)
 
 
 def test_bad_lines_are_left_out_and_listed_on_request(tmp_path):
     rrf(tmp_path, LINE, *(line for line, _ in BAD if "\r" not in str(line)), changed(STR="chill"))
     assert names(tmp_path, on_bad_line="skip") == ["fever", "chill"]
-    assert [bad.number for bad in bad_lines(tmp_path, "MRCONSO.RRF")] == list(range(2, len(BAD) + 1))
+    numbers = [bad.number for bad in bad_lines(tmp_path, "MRCONSO.RRF")]
+    assert numbers == list(range(2, len(BAD) + 1))
     with pytest.raises(ValueError, match="stop or skip"):
         read_mrconso(tmp_path, on_bad_line="ignore")
 
@@ -106,10 +113,12 @@ def test_a_failed_read_leaves_what_was_read_before(tmp_path):
 def test_trade_names_from_every_relation_or_as_the_original_from_the_last(tmp_path):
     def relation(one, two, rela):
         fields = RELATION.split("|")
-        return "|".join([f"C000000{one}", *fields[1:4], f"C000000{two}", *fields[5:7], rela, *fields[8:]])
+        fields[0], fields[4], fields[7] = f"C000000{one}", f"C000000{two}", rela
+        return "|".join(fields)
 
-    rrf(tmp_path, relation(1, 2, "has_tradename"), relation(2, 1, "tradename_of"), relation(1, 3, "has_tradename"),
-        relation(1, 4, "isa"), relation(1, 3, "has_tradename"), name="MRREL.RRF")
+    rrf(tmp_path, relation(1, 2, "has_tradename"), relation(2, 1, "tradename_of"),
+        relation(1, 3, "has_tradename"), relation(1, 4, "isa"), relation(1, 3, "has_tradename"),
+        name="MRREL.RRF")
     assert set(read_trade_names(tmp_path).itertuples(index=False, name=None)) == {
         ("C0000001", "C0000002"), ("C0000002", "C0000001"), ("C0000001", "C0000003")}
     assert set(read_trade_names(tmp_path, compat=True).itertuples(index=False, name=None)) == {

@@ -1,5 +1,7 @@
 """What leaves the project gives the same vectors elsewhere, for raw names, whatever the pooling."""
 
+import logging
+
 import duckdb
 import numpy as np
 import pandas as pd
@@ -9,7 +11,8 @@ from sapbert_utils.linking.export import encode_onnx, to_onnx, to_parquet, to_se
 from sapbert_utils.model.encoder import load_encoder
 from sapbert_utils.model.encoding import encode
 
-NAMES = [" Heart Attack", "MI", "myocardial infarction of the anterior wall, unspecified, " * 3, "Fièvre"]
+NAMES = [" Heart Attack", "MI", "myocardial infarction of the anterior wall, unspecified, " * 3,
+         "Fièvre"]
 
 
 @pytest.fixture(scope="module", params=["minilm", "e5-multilingual"])
@@ -26,7 +29,8 @@ def test_sentence_transformers_has_the_pooling_and_the_vectors(model, pooling, l
     from sentence_transformers import SentenceTransformer
 
     encoder = make(model, pooling, lower)
-    there = SentenceTransformer(str(to_sentence_transformers(encoder, tmp_path / "out")), device="cpu")
+    folder = to_sentence_transformers(encoder, tmp_path / "out")
+    there = SentenceTransformer(str(folder), device="cpu")
     assert there[1].pooling_mode == pooling
     assert np.allclose(there.encode(NAMES), encode(encoder, NAMES), atol=1e-5)
     with pytest.raises(FileExistsError):
@@ -39,29 +43,45 @@ def test_sentence_transformers_has_no_pooling_over_pads(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def levels():
+    """The level of torch's loggers and of the root, with the number of its handlers."""
+    loggers = {name: logging.getLogger(name).level for name in logging.Logger.manager.loggerDict
+               if name.startswith("torch")}
+    changed = {name: level for name, level in loggers.items() if level}
+    return changed, logging.getLogger().level, len(logging.getLogger().handlers)
+
+
 @pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all_tok"])
 def test_onnx_has_the_vectors_of_every_pooling(pooling, tmp_path):
     encoder = make("minilm", pooling)
-    attention = encoder.model.config._attn_implementation
+    attention, before = encoder.model.config._attn_implementation, levels()
     folder = to_onnx(encoder, tmp_path / "out")
     assert np.allclose(encode_onnx(folder, NAMES), encode(encoder, NAMES), atol=1e-5)
-    assert np.allclose(encode_onnx(folder, NAMES[:1]), encode(encoder, NAMES[:1]), atol=1e-5)  # one name, other length
+    # another number of names, another length, and none at all
+    assert np.allclose(encode_onnx(folder, NAMES[:1]), encode(encoder, NAMES[:1]), atol=1e-5)
+    none = encode_onnx(folder, [])
+    assert none.shape == (0, 384) and none.dtype == np.float32
     assert encoder.model.config._attn_implementation == attention
-    assert {f.name for f in folder.iterdir()} == {"model.onnx", "tokenizer.json"} and len(list(tmp_path.iterdir())) == 1
+    assert {f.name for f in folder.iterdir()} == {"model.onnx", "tokenizer.json"}
+    assert len(list(tmp_path.iterdir())) == 1
+    assert levels() == before, "no logger may be changed"
 
 
 def test_onnx_of_an_encoder_with_a_prefix(tmp_path):
     encoder = make("e5-multilingual", "mean")
     assert encoder.prefix
-    assert np.allclose(encode_onnx(to_onnx(encoder, tmp_path / "out"), NAMES), encode(encoder, NAMES), atol=1e-5)
+    folder = to_onnx(encoder, tmp_path / "out")
+    assert np.allclose(encode_onnx(folder, NAMES), encode(encoder, NAMES), atol=1e-5)
 
 
 def test_parquet_holds_names_and_vectors(tmp_path):
-    names = pd.DataFrame({"cui": ["C1", "C2"], "name": ["heart attack", 'a "b"'], "source": ["X", ""]}, index=[5, 7])
+    names = pd.DataFrame({"cui": ["C1", "C2"], "name": ["heart attack", 'a "b"'],
+                          "source": ["X", ""]}, index=[5, 7])
     vectors = np.random.default_rng(0).normal(size=(2, 384)).astype("f4")
     file = to_parquet(names, vectors, tmp_path / "names.parquet")
     found = duckdb.sql(f"SELECT *, typeof(vector) AS kind FROM '{file}'").df()
-    assert found[list(names)].values.tolist() == names.values.tolist() and found["kind"][0] == "FLOAT[]"
+    assert found[list(names)].values.tolist() == names.values.tolist()
+    assert found["kind"][0] == "FLOAT[]"
     assert np.array_equal(np.stack(found["vector"]), vectors)
     assert [f.name for f in tmp_path.iterdir()] == ["names.parquet"]
     with pytest.raises(ValueError, match="2 names with 1 vectors"):

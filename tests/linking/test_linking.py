@@ -1,82 +1,15 @@
-"""Exact search against brute force, the cache of vectors, and the Linker."""
+"""The cache of vectors, the Linker and its folder, abbreviations."""
 
+import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sapbert_utils.__main__ import main
-from sapbert_utils.linking import (
-    Linker,
-    Prepared,
-    encode_cached,
-    expand,
-    fingerprint,
-    make_index,
-    search,
-)
+from sapbert_utils.linking import Linker, encode_cached, expand, fingerprint
 from sapbert_utils.model.encoder import load_encoder, save_encoder
-
-
-@pytest.fixture(scope="module")
-def encoder():
-    return load_encoder("minilm", num_layers=2, pooling="mean", lower=True)
-
-
-def brute_force(queries, dictionary, similarity):
-    if similarity == "euclidean":
-        return -np.linalg.norm(queries[:, None] - dictionary, axis=2)
-    cosine = similarity == "cosine"
-    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) if cosine else x for x in (queries, dictionary))
-    return a @ b.T
-
-
-@pytest.mark.parametrize("similarity", ["dot", "cosine", "euclidean"])
-@pytest.mark.parametrize("block", [7, 50, 1000])
-def test_search_equals_brute_force_whatever_the_block(similarity, block):
-    rng = np.random.default_rng(0)
-    queries, dictionary = rng.normal(size=(9, 8)).astype("f4"), rng.normal(size=(100, 8)).astype("f4")
-    wanted = brute_force(queries, dictionary, similarity)
-    expected = np.argsort(-wanted, axis=1)[:, :12]
-    indices, scores = search(queries, dictionary, 12, similarity, block)
-    assert np.array_equal(indices, expected)
-    assert np.allclose(scores, np.take_along_axis(wanted, expected, 1), atol=1e-5)
-
-
-def test_search_takes_many_queries_and_vectors_of_half_precision_on_disk(tmp_path):
-    rng = np.random.default_rng(0)
-    dictionary, queries = rng.normal(size=(3000, 16)).astype("f2"), rng.normal(size=(2500, 16)).astype("f4")
-    np.save(tmp_path / "vectors.npy", dictionary)
-    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
-    indices, _ = search(queries, mapped, 5, "dot", block=512)
-    expected = np.argsort(-(queries @ dictionary.astype("f4").T), axis=1)[:, :5]
-    assert (indices == expected).all(axis=1).mean() > 0.999  # sums of another order may turn a near-tie
-
-
-@pytest.mark.parametrize("similarity", ["dot", "cosine", "euclidean"])
-def test_a_prepared_dictionary_gives_the_same_answers_again_and_again(similarity):
-    rng = np.random.default_rng(0)
-    queries, dictionary = rng.normal(size=(9, 8)).astype("f4"), 5 * rng.normal(size=(200, 8)).astype("f4")
-    prepared, rows = Prepared(dictionary, similarity), np.arange(0, 200, 3)
-    for _ in range(2):
-        for known, vectors in ((prepared, dictionary), (prepared.take(rows), dictionary[rows])):
-            expected = search(queries, vectors, 5, similarity)
-            for found in (search(queries, known, 5), search(queries, known, 5, block=7)):
-                assert np.array_equal(found[0], expected[0]) and np.allclose(found[1], expected[1], atol=1e-4)
-    assert search(queries, prepared, 5)[0].dtype == np.int64
-    with pytest.raises(ValueError, match="NaN"):
-        search(queries, Prepared(np.full((9, 8), np.nan, "f4"), similarity), 1)
-
-
-def test_search_refuses_what_has_no_answer():
-    x = np.ones((3, 2), "f4")
-    with pytest.raises(ValueError, match="k = 4 does not fit a dictionary of 3 names"):
-        search(x, x, 4)
-    with pytest.raises(ValueError, match="dot, cosine, euclidean"):
-        search(x, x, 1, "manhattan")
-    with pytest.raises(ValueError, match="NaN"):
-        search(x, np.array([[np.nan, 1]] * 3, "f4"), 1)
 
 
 def test_vectors_are_encoded_once_and_again_when_anything_changes(encoder, tmp_path):
@@ -88,14 +21,51 @@ def test_vectors_are_encoded_once_and_again_when_anything_changes(encoder, tmp_p
     key = fingerprint(encoder, names)
     assert fingerprint(encoder, names[::-1]) != key
     bias = encoder.model.encoder.layer[0].output.dense.bias.data
+    before = bias.clone()
     bias[0] += 1
     assert fingerprint(encoder, names) != key
-    bias[0] -= 1
+    bias.copy_(before)
+    assert fingerprint(encoder, names) == key
+
+
+@pytest.mark.parametrize("changes", [{"pooling": "cls"}, {"prefix": "query: "}, {"lower": False},
+                                     {"max_length": 24}])
+def test_every_setting_belongs_to_the_fingerprint(encoder, changes):
+    assert fingerprint(replace(encoder, **changes)) != fingerprint(encoder)
+
+
+def test_the_tokenizer_belongs_to_the_fingerprint_but_not_the_padding_of_a_call(encoder):
+    other = load_encoder("minilm", num_layers=2, pooling="mean", lower=True)
+    key = fingerprint(encoder)
+    assert fingerprint(other) == key
+    other.tokenizer(["one", "two words"], padding=True, truncation=True, max_length=7)
+    assert fingerprint(other) == key
+    other.tokenizer.add_tokens(["podagra"])
+    assert fingerprint(other) != key
+
+
+def test_the_same_line_ends_elsewhere_are_other_names(encoder):
+    assert fingerprint(encoder, ["a\nb"]) != fingerprint(encoder, ["a", "b"])
+
+
+def test_cached_vectors_do_not_depend_on_the_encoders_own_pooling(encoder, tmp_path):
+    both = encode_cached(encoder, ["fever"], tmp_path, ["mean", "cls"])
+    files = set(tmp_path.iterdir())
+    again = encode_cached(replace(encoder, pooling="cls"), ["fever"], tmp_path, ["cls", "mean"])
+    assert len(files) == 2 and set(tmp_path.iterdir()) == files
+    assert all(np.array_equal(both[pooling], again[pooling]) for pooling in both)
+
+
+@pytest.mark.parametrize("name", ["minilm", "e5-multilingual"])
+def test_a_saved_encoder_has_the_same_fingerprint(name, tmp_path):
+    encoder = load_encoder(name, num_layers=1, device="cpu")
+    again = load_encoder(str(save_encoder(encoder, tmp_path / "saved")), device="cpu")
+    assert fingerprint(again) == fingerprint(encoder)
 
 
 def test_linker_gives_distinct_concepts_and_survives_saving(encoder, tmp_path):
-    rows = [("C0027051", "myocardial infarction"), ("C0027051", "heart attack"), ("C0018799", "heart disease"),
-            ("HP:0000445", "wide nose")]
+    rows = [("C0027051", "myocardial infarction"), ("C0027051", "heart attack"),
+            ("C0018799", "heart disease"), ("HP:0000445", "wide nose")]
     names = pd.DataFrame(rows, columns=["cui", "name"])
     linker = Linker.from_terminology(encoder, names)
     answer = linker.link(["Heart Attack", "broad nose"], k=3)
@@ -110,128 +80,160 @@ def test_linker_gives_distinct_concepts_and_survives_saving(encoder, tmp_path):
         linker.save(tmp_path / "linker")
     with pytest.raises(ValueError, match="no names"):
         Linker.from_terminology(encoder, names.iloc[:0])
-    assert linker.link("heart attack", only=names["cui"] == "HP:0000445")["cui"].tolist() == ["HP:0000445"]
+    nose = names["cui"] == "HP:0000445"
+    assert linker.link("heart attack", only=nose)["cui"].tolist() == ["HP:0000445"]
     with pytest.raises(ValueError, match="restriction leaves no name"):
         linker.link("heart attack", only=names["cui"] == "none")
+    with pytest.raises(ValueError, match="restriction has 2 values for 4 names"):
+        linker.link("heart attack", only=nose[:2])
 
 
-@pytest.fixture
-def saved(encoder, tmp_path):
-    names = pd.DataFrame({"cui": ["C1", "C2", "C3"], "name": ["heart attack", "wide nose", "fever"]})
-    return Linker.from_terminology(encoder, names).save(tmp_path / "linker")
+@pytest.mark.parametrize("mentions", ["", "  ", [], ["", "\t"]])
+def test_a_blank_mention_has_no_answer(linker, mentions):
+    assert linker.link(mentions).empty
+    assert list(linker.link(mentions)) == ["mention", "rank", "cui", "name", "score"]
 
 
-def test_a_folder_whose_parts_do_not_match_is_refused(encoder, saved):
+def test_blank_mentions_between_others_are_left_out(linker):
+    answer = linker.link(["wide nose", " ", "heart attack", ""], k=1)
+    assert answer["mention"].tolist() == ["wide nose", "heart attack"]
+    assert answer["cui"].tolist() == ["C2", "C1"]
+
+
+@pytest.mark.parametrize("mention", [None, float("nan"), 5])
+def test_a_text_that_is_none_is_refused_with_its_row(linker, mention, tmp_path):
+    with pytest.raises(ValueError, match=f"row 1 of the mentions .*{mention!r}"):
+        linker.link(["fever", mention])
+    with pytest.raises(ValueError, match=f"row 1 of the dictionary .*{mention!r}"):
+        encode_cached(linker.encoder, ["fever", mention], tmp_path)
+
+
+def test_fewer_than_one_concept_is_refused(linker):
+    with pytest.raises(ValueError, match="k is 0"):
+        linker.link("fever", k=0)
+
+
+def test_names_that_do_not_match_the_vectors_are_refused(saved):
     (saved / "names.tsv").write_text("cui\tname\nC1\theart attack\n")
-    with pytest.raises(ValueError, match="'names': 1, 'vectors': 3.*manifest says 3"):
+    with pytest.raises(ValueError, match="names.tsv does not hold the 3 names.*save the linker"):
         Linker.load(saved)
 
 
-def test_vectors_of_another_model_are_refused(encoder, saved):
-    other = load_encoder("minilm", num_layers=1)
-    save_encoder(other, saved / "encoder")
+def test_names_that_were_sorted_by_hand_are_refused(saved):
+    head, *lines = (saved / "names.tsv").read_text().splitlines()
+    (saved / "names.tsv").write_text("\n".join([head, *sorted(lines, key=lambda x: x[3:])]) + "\n")
+    with pytest.raises(ValueError, match="names.tsv does not hold the 3 names.*in their order"):
+        Linker.load(saved)
+
+
+def test_vectors_of_another_model_are_refused(saved):
+    save_encoder(load_encoder("minilm", num_layers=1), saved / "encoder")
     with pytest.raises(ValueError, match="not the one that made the vectors"):
         Linker.load(saved)
 
 
+@pytest.mark.parametrize("setting, value", [("pooling", "cls"), ("lower", False),
+                                            ("prefix", "query: ")])
+def test_an_encoder_of_other_settings_is_refused(saved, setting, value):
+    file = saved / "encoder" / "sapbert.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {setting: value}))
+    with pytest.raises(ValueError, match="not the one that made the vectors"):
+        Linker.load(saved)
+
+
+@pytest.mark.parametrize("text, message", [
+    ("{}", "manifest.json is damaged .KeyError.'model'"), ("[]", "manifest.json is damaged"),
+    ("{", "manifest.json is damaged"), ("", "manifest.json is damaged"),
+    (None, "holds no manifest.json")])
+def test_a_manifest_that_says_nothing_is_refused(saved, text, message):
+    if text is None:
+        (saved / "manifest.json").unlink()
+    else:
+        (saved / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=f"{message}.*save the linker again"):
+        Linker.load(saved)
+
+
+def test_a_manifest_with_a_value_of_another_kind_is_refused(saved):
+    said = json.loads((saved / "manifest.json").read_text())
+    (saved / "manifest.json").write_text(json.dumps(said | {"names": "three"}))
+    with pytest.raises(ValueError, match="'names': save the linker again"):
+        Linker.load(saved)
+
+
+def test_vectors_that_are_missing_cut_or_of_another_width_are_refused(saved):
+    file = saved / "vectors.npy"
+    np.save(file, np.ones((3, 7), "f4"))
+    with pytest.raises(ValueError, match=r"\(3, 7\), not vectors of shape \(3, 384\): save the"):
+        Linker.load(saved)
+    np.save(file, np.ones((3, 384), "i4"))
+    with pytest.raises(ValueError, match="int32 of shape"):
+        Linker.load(saved)
+    for content in (b"", file.read_bytes()[:-4]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="vectors.npy is missing or damaged"):
+            Linker.load(saved)
+    file.unlink()
+    with pytest.raises(ValueError, match="vectors.npy is missing or damaged"):
+        Linker.load(saved)
+
+
+def test_an_index_that_is_missing_or_cut_is_refused(encoder, tmp_path):
+    names = pd.DataFrame({"cui": ["C1", "C2"], "name": ["heart attack", "wide nose"]})
+    linker = Linker.from_terminology(encoder, names, index="hnsw")
+    saved = linker.save(tmp_path / "linker")
+    file = saved / "index.faiss"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="index.faiss is missing or damaged: save the linker"):
+        Linker.load(saved)
+    file.unlink()
+    with pytest.raises(ValueError, match="index.faiss is missing or damaged: save the linker"):
+        Linker.load(saved)
+
+
+def test_names_with_line_ends_tabs_and_quotes_load_again(encoder, tmp_path):
+    odd = ["gout\rfoot", "gout\nfoot", "gout\r\nfoot", 'a "b"', '"', "tab\tbed", "", "NA"]
+    names = pd.DataFrame({"cui": [f"C{i}" for i in range(len(odd))], "name": odd, "source": "X"})
+    linker = Linker.from_terminology(encoder, names)
+    again = Linker.load(linker.save(tmp_path / "linker"))
+    assert again.names.values.tolist() == names.values.tolist()
+    assert again.link("gout\rfoot", k=9).equals(linker.link("gout\rfoot", k=9))
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
 def test_an_approximate_index_finds_what_exact_search_finds(encoder, kind, tmp_path):
-    names = pd.DataFrame({"cui": [f"C{i}" for i in range(600)], "name": [f"type {i} disease of organ {i % 7}"
-                                                                          for i in range(600)]})
+    texts = [f"type {i} disease of organ {i % 7}" for i in range(600)]
+    names = pd.DataFrame({"cui": [f"C{i}" for i in range(600)], "name": texts})
     exact, near = (Linker.from_terminology(encoder, names, index=k) for k in ("exact", kind))
-    mentions = names["name"].tolist()[::20]
     near = Linker.load(near.save(tmp_path / "linker"))
-    found = [x.link(mentions, k=5).groupby("mention")["cui"].agg(set) for x in (exact, near)]
+    found = [x.link(texts[::20], k=5).groupby("mention")["cui"].agg(set) for x in (exact, near)]
     recall = np.mean([len(a & b) / 5 for a, b in zip(*found)])
     assert recall >= (0.99 if kind == "hnsw" else 0.5)
     with pytest.raises(ValueError, match="exact, hnsw, ivfpq"):
         Linker.from_terminology(encoder, names, index="annoy")
 
 
-@pytest.mark.parametrize("width", [5, 32, 384, 768, 1024])
-def test_a_compressed_index_takes_vectors_of_any_length(width):
-    vectors = np.random.default_rng(0).normal(size=(300, width)).astype(np.float32)
-    index = make_index(vectors, "ivfpq")
-    parts = index.pq.M
-    assert index.ntotal == 300 and width % parts == 0 and parts <= max(1, width // 6)
-    assert parts == {384: 64, 768: 128}.get(width, parts)  # a byte for six numbers, where that divides the length
-
-
-@pytest.fixture(scope="module")
-def linker(encoder):
-    return Linker.from_terminology(encoder, pd.DataFrame({"cui": ["C1", "C2"], "name": ["heart attack", "wide nose"]}))
-
-
-def test_a_csv_is_linked_in_parts_with_every_row_kept(linker, tmp_path):
-    long = "nose " * 250
-    rows = pd.DataFrame({"id": ["1", "NA", "3", "4"], "term": ["Heart Attack", "", long, " wide nose"]})
-    rows.to_csv(tmp_path / "in.csv", index=False)
-    for size in (2, 1000):
-        assert linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=2, threshold=0.99, rows=size) == 4
-        out = pd.read_csv(tmp_path / "out.csv", dtype="str", keep_default_na=False)
-        assert out["id"].tolist() == ["1", "1", "NA", "3", "3", "4", "4"] and not list(tmp_path.glob("partial-*"))
-        assert out["accepted"].tolist() == ["True", "False", "", "False", "False", "True", "False"]
-        assert out.loc[out["id"] == "4", "cui"].tolist() == ["C2", "C1"] and out["term"][3] == long
+def test_a_compressed_index_of_few_names_can_be_saved(encoder, tmp_path):
+    names = pd.DataFrame({"cui": ["C1", "C2"], "name": ["heart attack", "wide nose"]})
+    linker = Linker.from_terminology(encoder, names, index="ivfpq")
+    again = Linker.load(linker.save(tmp_path / "linker"))
+    assert again.link("wide nose", k=2)["cui"].tolist() == ["C2", "C1"]
 
 
 @pytest.mark.parametrize("mention, text, long", [
     ("RLS", "Seen for restless legs syndrome (RLS) since May.", "restless legs syndrome"),
-    ("RLS", "Seen for RLS since May.", "RLS"), ("legs", "restless legs syndrome (RLS)", "legs"), ("RLS", "", "RLS"),
-    (" RLS ", "restless legs syndrome (RLS)", "restless legs syndrome"), ("RLS", "open ( bracket RLS", "RLS")])
+    ("RLS", "Seen for RLS since May.", "RLS"), ("legs", "restless legs syndrome (RLS)", "legs"),
+    ("RLS", "", "RLS"), (" RLS ", "restless legs syndrome (RLS)", "restless legs syndrome"),
+    ("RLS", "open ( bracket RLS", "RLS"),
+    # the other order
+    ("RLS", "RLS (restless legs syndrome) was seen in May.", "restless legs syndrome"),
+    ("RLS", "Known RLS (restless legs syndrome, G25.8).", "restless legs syndrome"),
+    ("HbA1c", "HbA1c(hemoglobin A1c) of 7", "hemoglobin A1c"),
+    ("RLS", "RLS (see below); AS (restless legs syndrome)", "RLS"),
+    ("RLS", "XRLS (restless legs syndrome)", "RLS"), ("RLS", "RLS (12 mg)", "RLS"),
+    ("pain", "pain (in posterior arm internally near)", "pain"), ("", "x (y z)", ""),
+    (" ", "x (y z)", " ")])
 def test_an_abbreviation_becomes_what_its_text_says(mention, text, long):
     handlers = logging.getLogger().handlers[:]
     assert expand(mention, text) == long
     assert logging.getLogger().handlers == handlers, "the package must not set up logging"
-
-
-def test_a_csv_is_linked_by_the_long_form_that_its_context_gives(linker, tmp_path):
-    rows = pd.DataFrame({"term": ["HA", "HA"], "text": ["A heart attack (HA) in May.", "HA in May."]})
-    rows.to_csv(tmp_path / "in.csv", index=False)
-    linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1, context="text")
-    out = pd.read_csv(tmp_path / "out.csv")
-    assert out["term"].tolist() == ["HA", "HA"] and out["score"][0] > 0.999 > out["score"][1] and out["cui"][0] == "C1"
-    with pytest.raises(ValueError, match="no column 'where'; its columns are: term, text"):
-        linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", context="where")
-
-
-@pytest.mark.parametrize("data, column, message", [
-    (b"id,term\n1,x\n", "mention", "no column 'mention'; its columns are: id, term"),
-    (b"term\nfi\xe8vre\n", "term", "not utf-8-sig .*cp1252"), (b"", "term", "is empty"), (b"term\n", "term", "no rows"),
-    (b"id,term\n1,x\n2,y,z\n", "term", "line 3")])
-def test_a_csv_that_cannot_be_read_is_refused_and_the_old_answer_kept(linker, tmp_path, data, column, message):
-    (tmp_path / "in.csv").write_bytes(data)
-    (tmp_path / "out.csv").write_text("before")
-    with pytest.raises(ValueError, match=message):
-        linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", column)
-    assert (tmp_path / "out.csv").read_text() == "before" and not list(tmp_path.glob("partial-*"))
-
-
-def test_a_csv_may_have_columns_of_the_answers_names(linker, tmp_path):
-    (tmp_path / "in.csv").write_text("rank,term,name\nfirst,heart attack,Ann\nsecond,,Ben\n")
-    linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1)
-    out = pd.read_csv(tmp_path / "out.csv", dtype="str", keep_default_na=False)
-    assert out["rank"].tolist() == ["first", "second"] and out["name"].tolist() == ["Ann", "Ben"]
-    assert out["rank_found"].tolist() == ["1", ""] and out["name_found"].tolist() == ["heart attack", ""]
-
-
-def test_a_csv_of_another_encoding_is_read_when_it_is_named(linker, tmp_path):
-    (tmp_path / "in.csv").write_bytes("term\nfièvre\n".encode("cp1252"))
-    assert linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1, encoding="cp1252") == 1
-    assert "fièvre" in (tmp_path / "out.csv").read_text(encoding="utf-8")
-
-
-def test_the_command_writes_beside_the_file_and_says_what_it_cannot_do(saved, tmp_path, capsys):
-    (tmp_path / "in.csv").write_text("term,text\nHA,A heart attack (HA) in May.\n")
-
-    def link(*more, file="in.csv"):
-        code = main(["link", str(tmp_path / file), "--linker", str(saved), "--k", "1", *more])
-        return code, *capsys.readouterr()
-
-    code, out, _ = link("--column", "term", "--context", "text", "--threshold", "0.9")
-    assert code == 0 and out.startswith("1 rows linked: ")
-    answer = pd.read_csv(tmp_path / "in.linked.csv").iloc[0]
-    assert (answer["cui"], answer["name"], answer["accepted"]) == ("C1", "heart attack", True)
-    for arguments, file, message in ((["--column", "no"], "in.csv", "no column 'no'"), ([], "none.csv", "none.csv"),
-                                     (["--linker", str(tmp_path / "x")], "in.csv", "run notebook 07")):
-        code, _, error = link(*arguments, file=file)
-        assert code == 2 and message in error and "Traceback" not in error

@@ -9,12 +9,14 @@ from sapbert_utils.model import checkpoints
 from sapbert_utils.model.checkpoints import load_checkpoint, save_checkpoint
 
 WEIGHTS = {"w": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2).half()}
-STATE = {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}}, "random": [[torch.get_rng_state()]]}
+STATE = {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}},
+         "random": [[torch.get_rng_state()]]}
 ABOUT = {"recipe": {"name": "sapbert", "languages": ("ENG",)}, "steps": 9}
 
 
 def save(folder, step, keep=9):
-    return save_checkpoint(folder, step, {k: v + step for k, v in WEIGHTS.items()}, STATE, ABOUT, keep)
+    weights = {k: v + step for k, v in WEIGHTS.items()}
+    return save_checkpoint(folder, step, weights, STATE, ABOUT, keep)
 
 
 def test_what_is_saved_comes_back_and_the_newest_stay(tmp_path):
@@ -23,7 +25,8 @@ def test_what_is_saved_comes_back_and_the_newest_stay(tmp_path):
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-00000002", "step-00000030"]
     step, weights, state = load_checkpoint(tmp_path, ABOUT)
     assert step == 30
-    assert all(torch.equal(weights[k], v + 30) and weights[k].dtype == v.dtype for k, v in WEIGHTS.items())
+    for key, weight in WEIGHTS.items():
+        assert torch.equal(weights[key], weight + 30) and weights[key].dtype == weight.dtype
     assert torch.equal(state["random"][0][0], STATE["random"][0][0])
     assert load_checkpoint(tmp_path / "none", ABOUT) is None
 
@@ -48,7 +51,8 @@ def test_a_full_disk_loses_nothing_and_says_so(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(OSError, match="step-00000002 could not be written.*No space left.*step-00000001 is whole"):
+    with pytest.raises(OSError, match="step-00000002 could not be written.*No space left.*"
+                                      "step-00000001 is whole"):
         save(tmp_path, 2)
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
     assert load_checkpoint(tmp_path, ABOUT)[0] == 1

@@ -12,7 +12,8 @@ from sapbert_utils.model.encoding import encode, encode_poolings, forward_chunk,
 from sapbert_utils.model.precision import training_precision
 from sapbert_utils.model.tokens import tokenize
 
-NAMES = ["heart attack", "MI", "myocardial infarction of the anterior wall, unspecified", "wide nose", "MI", ""]
+NAMES = ["heart attack", "MI", "myocardial infarction of the anterior wall, unspecified",
+         "wide nose", "MI", ""]
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,13 @@ def test_pooling_leaves_pads_out_except_where_the_released_model_counts_them():
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all_tok"])
 def test_sorted_chunks_give_the_vectors_of_one_padded_batch(encoder, pooling):
-    tokens = encoder.tokenizer(NAMES, padding="max_length", truncation=True, max_length=25, return_tensors="pt")
-    tokens = tokens.to(encoder.device)
+    tokens = encoder.tokenizer(NAMES, padding="max_length", truncation=True, max_length=25,
+                               return_tensors="pt").to(encoder.device)
     with torch.inference_mode():
-        expected = pool(encoder.model(**tokens).last_hidden_state, tokens["attention_mask"], pooling).cpu()
-    assert np.allclose(encode(encoder, NAMES, pooling, budget=30, precision="fp32"), expected.numpy(), atol=1e-5)
+        hidden = encoder.model(**tokens).last_hidden_state
+        expected = pool(hidden, tokens["attention_mask"], pooling).cpu().numpy()
+    found = encode(encoder, NAMES, pooling, budget=30, precision="fp32")
+    assert np.allclose(found, expected, atol=1e-5)
 
 
 def test_several_poolings_come_from_one_pass(encoder):
@@ -55,7 +58,8 @@ def test_packed_rows_give_the_vectors_of_padded_ones(encoder, pooling):
         for chunk in make_chunks(encoder, tokens, 300, [pooling], packed=packed):
             assert (chunk.offset is not None) == packed
             with torch.inference_mode():
-                vectors[chunk.names] = forward_chunk(encoder, chunk.to(encoder.device), pooling).cpu()
+                there = chunk.to(encoder.device)
+                vectors[chunk.names] = forward_chunk(encoder, there, pooling).cpu()
         found[packed] = vectors
     assert torch.allclose(found[True], found[False], atol=1e-5)
     assert not torch.allclose(found[True][0], found[True][2], atol=1e-4)
@@ -63,13 +67,17 @@ def test_packed_rows_give_the_vectors_of_padded_ones(encoder, pooling):
 
 def test_xlm_roberta_counts_positions_in_packed_rows_as_in_padded_ones(encoder):
     torch.manual_seed(0)
-    config = XLMRobertaConfig(vocab_size=encoder.tokenizer.vocab_size, hidden_size=32, num_hidden_layers=2,
-                              num_attention_heads=4, intermediate_size=64, max_position_embeddings=40, pad_token_id=0)
-    other = replace(encoder, model=XLMRobertaModel(config, add_pooling_layer=False).eval().to(encoder.device))
+    config = XLMRobertaConfig(vocab_size=encoder.tokenizer.vocab_size, hidden_size=32,
+                              num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+                              max_position_embeddings=40, pad_token_id=0)
+    model = XLMRobertaModel(config, add_pooling_layer=False).eval().to(encoder.device)
+    other = replace(encoder, model=model)
     tokens = tokenize(other.tokenizer, NAMES, other.max_length)
     with torch.inference_mode():
-        (padded,), (packed,) = (make_chunks(other, tokens, 1000, packed=kind) for kind in (False, True))
-        one, two = (forward_chunk(other, chunk.to(other.device), "mean").cpu() for chunk in (padded, packed))
+        (padded,) = make_chunks(other, tokens, 1000, packed=False)
+        (packed,) = make_chunks(other, tokens, 1000, packed=True)
+        one, two = (forward_chunk(other, chunk.to(other.device), "mean").cpu()
+                    for chunk in (padded, packed))
     assert torch.allclose(one[padded.names.argsort()], two, atol=1e-5)
 
 
@@ -79,8 +87,9 @@ def test_windows_and_half_precision_give_nearly_the_same_vectors(encoder, monkey
     assert np.allclose(encode(encoder, NAMES, "mean", precision="fp32"), expected, atol=1e-5)
     half = encode(encoder, NAMES, "mean", precision="bf16")
     assert half.dtype == np.float32 and not np.array_equal(half, expected)
-    cosine = (half * expected).sum(1) / np.linalg.norm(half, axis=1) / np.linalg.norm(expected, axis=1)
-    assert cosine.min() > 0.999 and all(w.dtype == torch.float32 for w in encoder.model.parameters())
+    lengths = np.linalg.norm(half, axis=1) * np.linalg.norm(expected, axis=1)
+    assert ((half * expected).sum(1) / lengths).min() > 0.999
+    assert all(w.dtype == torch.float32 for w in encoder.model.parameters())
     with torch.no_grad():  # the copy follows the weights
         bias = encoder.model.encoder.layer[-1].output.LayerNorm.bias
         bias += 1
@@ -96,7 +105,8 @@ def test_names_whose_vectors_overflow_in_half_precision_are_encoded_in_full(enco
     weight = encoder.model.encoder.layer[-1].output.LayerNorm.weight
     with torch.no_grad():
         weight *= 1e6
-        expected, found = (encode(encoder, NAMES, "mean", precision=kind) for kind in ("fp32", "fp16"))
+        expected, found = (encode(encoder, NAMES, "mean", precision=kind)
+                           for kind in ("fp32", "fp16"))
         weight /= 1e6
     assert np.abs(expected).max() > 70_000 and np.allclose(found, expected, rtol=1e-4)
     assert encode(encoder, NAMES, dtype="float16").dtype == np.float16
@@ -104,14 +114,16 @@ def test_names_whose_vectors_overflow_in_half_precision_are_encoded_in_full(enco
 
 def test_auto_is_bf16_where_the_processor_has_it(monkeypatch):
     cpu = torch.device("cpu")
-    for dot, matrix, expected in ((False, False, "fp32"), (True, False, "bf16"), (False, True, "bf16")):
+    for dot, matrix, expected in ((False, False, "fp32"), (True, False, "bf16"),
+                                  (False, True, "bf16")):
         monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda dot=dot: dot)
         monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda matrix=matrix: matrix)
         assert training_precision("auto", cpu) == expected
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
     assert training_precision("auto", torch.device("cuda")) == "fp16"
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
-    assert training_precision("auto", torch.device("cuda")) == "bf16" and training_precision("fp32", cpu) == "fp32"
+    assert training_precision("auto", torch.device("cuda")) == "bf16"
+    assert training_precision("fp32", cpu) == "fp32"
 
 
 def test_saved_folder_brings_its_settings_and_loads_in_plain_transformers(encoder, tmp_path):
@@ -125,7 +137,7 @@ def test_saved_folder_brings_its_settings_and_loads_in_plain_transformers(encode
     with torch.inference_mode():
         vector = plain(**tokens).last_hidden_state.mean(1).numpy()
     assert np.allclose(vector, encode(encoder, ["wide nose"], precision="fp32"), atol=1e-5)
-    save_encoder(encoder, folder)  # writing over an older model leaves one whole folder and nothing beside it
+    save_encoder(encoder, folder)  # over an older model: one whole folder, and nothing beside it
     assert [f.name for f in tmp_path.iterdir()] == ["model"]
 
 
@@ -152,6 +164,65 @@ def test_quick_dropout_drops_the_share_scales_the_rest_and_repeats_with_the_seed
 def test_a_model_without_a_fast_tokenizer_is_refused(encoder, tmp_path, monkeypatch):
     folder = save_encoder(encoder, tmp_path / "model")
     slow = type("Slow", (), {"is_fast": False})()
-    monkeypatch.setattr("sapbert_utils.model.encoder.AutoTokenizer.from_pretrained", lambda folder: slow)
-    with pytest.raises(ValueError, match="model has no fast tokenizer .tokenizer.json.; convert it"):
+    monkeypatch.setattr("sapbert_utils.model.encoder.AutoTokenizer.from_pretrained",
+                        lambda folder, **_: slow)
+    message = "model has no fast tokenizer .tokenizer.json.; convert it"
+    with pytest.raises(ValueError, match=message):
         load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), 5])
+def test_what_is_no_text_is_refused_with_its_row(encoder, bad):
+    message = f"row 2 of the names lacks a name: it has {bad!r} in place of text"
+    with pytest.raises(ValueError, match=message):
+        encode(encoder, ["gout", "flu", bad, bad])
+
+
+def test_no_names_give_no_vectors(encoder):
+    assert encode(encoder, []).shape == (0, 384)
+    assert {p: v.shape for p, v in encode_poolings(encoder, [], ["cls", "mean"]).items()} == {
+        "cls": (0, 384), "mean": (0, 384)}
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "modernbert", "mpnet", "electra"])
+def test_other_models_are_cut_to_their_lowest_layers_also_when_saved(tiny_folder, tmp_path, kind):
+    folder = tiny_folder(kind)
+    whole = load_encoder(folder, pooling="mean")
+    cut = load_encoder(folder, num_layers=1, pooling="mean")
+    vectors = encode(cut, NAMES)
+    assert vectors.shape == (len(NAMES), 16)
+    assert not np.allclose(vectors, encode(whole, NAMES), atol=1e-3)
+    kept, every = cut.model.state_dict(), whole.model.state_dict()
+    assert 0 < len(kept) < len(every)
+    assert all(torch.equal(tensor, every[name]) for name, tensor in kept.items())
+    again = load_encoder(str(save_encoder(cut, tmp_path / "cut")))
+    assert again.model.config.num_hidden_layers == 1
+    assert np.allclose(encode(again, NAMES), vectors, atol=1e-6)
+    with pytest.raises(ValueError, match="num_layers is -1: keep at least one layer"):
+        load_encoder(folder, num_layers=-1)
+
+
+def test_a_model_without_a_list_of_layers_loads_whole_and_refuses_to_be_cut(tiny_folder):
+    folder = tiny_folder("albert")
+    assert encode(load_encoder(folder), NAMES).shape == (len(NAMES), 16)
+    message = "albert.* has no list of its 3 layers: leave out num_layers and freeze_layers"
+    with pytest.raises(ValueError, match=message):
+        load_encoder(folder, num_layers=2)
+
+
+def test_a_model_without_a_pad_token_is_refused(tiny_folder):
+    with pytest.raises(ValueError, match="bert has no pad token.*set tokenizer.pad_token"):
+        load_encoder(tiny_folder("bert", pad=None))
+
+
+@pytest.mark.parametrize("kind, rows, positions", [
+    ("bert", 40, 40), ("distilbert", 40, 40), ("modernbert", 40, 40), ("xlm-roberta", 40, 39),
+    ("mpnet", 40, 38)])
+def test_max_length_beyond_the_models_positions_is_refused(tiny_folder, kind, rows, positions):
+    folder = tiny_folder(kind, max_position_embeddings=rows)
+    names = ["a" * 300, "gout"]
+    longest = encode(load_encoder(folder, max_length=positions, pooling="mean"), names)
+    assert np.isfinite(longest).all()
+    message = f"max_length is {positions + 1}, but this model has positions for {positions} tokens"
+    with pytest.raises(ValueError, match=message):
+        load_encoder(folder, max_length=positions + 1)

@@ -18,9 +18,11 @@ from sapbert_utils.model.losses import (
 
 def batch(kind: str, seed: int):
     generator = torch.Generator().manual_seed(seed)
-    n = {"pairs": 64, "mixed": 48, "one concept": 12, "no positive": 12, "all equal": 10, "ties": 24}[kind]
+    n = {"pairs": 64, "mixed": 48, "one concept": 12, "no positive": 12, "all equal": 10,
+         "ties": 24}[kind]
     x = torch.randn(n, 16, generator=generator)
-    y = {"pairs": torch.arange(n // 2).repeat(2), "mixed": torch.randint(0, 8, (n,), generator=generator),
+    y = {"pairs": torch.arange(n // 2).repeat(2),
+         "mixed": torch.randint(0, 8, (n,), generator=generator),
          "one concept": torch.zeros(n, dtype=torch.long), "no positive": torch.arange(n),
          "all equal": torch.arange(n) % 3, "ties": torch.arange(n) % 6}[kind]
     if kind == "all equal":
@@ -47,7 +49,8 @@ def test_loss_and_gradient_equal_the_reference(kind, seed):
     assert torch.equal(kept, positive)
 
 
-@pytest.mark.parametrize("kind, share", [("pairs", 0.2), ("mixed", 0.2), ("mixed", 1.0), ("ties", 0.2)])
+@pytest.mark.parametrize("kind, share", [("pairs", 0.2), ("mixed", 0.2), ("mixed", 1.0),
+                                         ("ties", 0.2)])
 def test_ignored_negatives_are_as_if_their_triplets_had_not_been_there(kind, share):
     x, y = batch(kind, 3)
     ignore = torch.rand(len(y), len(y), generator=torch.Generator().manual_seed(5)) < share
@@ -84,14 +87,18 @@ def test_every_loss_and_miner_is_finite_and_ignores_what_it_should(loss, miner):
     x, y = batch("mixed", 1)
     value, kept = get_loss(loss, miner)(x, y, None)
     assert torch.isfinite(value) and 0 <= kept <= 1 and (miner != "none" or kept == 1)
-    assert torch.isfinite(torch.autograd.grad(value, x)[0]).all() if value.requires_grad else value == 0
+    if value.requires_grad:
+        assert torch.isfinite(torch.autograd.grad(value, x)[0]).all()
+    else:
+        assert value == 0
     every = torch.ones(len(y), len(y), dtype=torch.bool)
     if loss == "nca":
         with pytest.raises(ValueError, match="nca weighs anchors"):
             get_loss(loss, miner)(x, y, every)
     else:
         moved = x.detach().clone().requires_grad_()
-        without = get_loss(loss, miner)(moved, y, every & (y[:, None] == 0) | every & (y[None, :] == 0))[0]
+        of_first = every & (y[:, None] == 0) | every & (y[None, :] == 0)
+        without = get_loss(loss, miner)(moved, y, of_first)[0]
         assert torch.isfinite(without) and (without != value or value == 0)
 
 
@@ -110,7 +117,8 @@ def test_blocks_of_anchors_change_nothing(kind):
     whole, kept = mined_multi_similarity(x, y, ignore=ignore)
     parts, kept_in_parts = mined_multi_similarity(x, y, ignore=ignore, block=7)
     assert parts.item() == pytest.approx(whole.item(), rel=1e-6) and kept == kept_in_parts
-    assert torch.allclose(torch.autograd.grad(parts, x)[0], torch.autograd.grad(whole, x)[0], atol=1e-6)
+    gradients = [torch.autograd.grad(value, x)[0] for value in (parts, whole)]
+    assert torch.allclose(*gradients, atol=1e-6)
 
 
 def test_an_unknown_loss_or_miner_is_refused():

