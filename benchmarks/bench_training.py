@@ -29,7 +29,7 @@ from sapbert_utils.data.pairs import read_pairs
 from sapbert_utils.model.batches import batches
 from sapbert_utils.model.encoder import load_encoder, with_quick_dropout
 from sapbert_utils.model.losses import get_loss
-from sapbert_utils.model.training import train_step
+from sapbert_utils.model.step import train_step
 
 
 def plain_step(encoder, names, labels, mined=None) -> float:

@@ -3,6 +3,7 @@
     accelerate launch -m sapbert_utils.model --pairs pairs.txt --output models/sapbert
 """
 
+import sys
 from argparse import HelpFormatter
 from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers.hf_argparser import HfArg, HfArgumentParser
 
 from ..data.pairs import read_labelled, read_pairs
 from .batches import hold_out_concepts
-from .encoder import load_encoder, save_encoder
+from .encoder import check_replaceable, load_encoder, save_encoder
 from .recipes import RECIPES, Plan, Recipe, get_recipe, model_card
 from .training import PATIENCE, Training
 from .validation import linking_accuracy
@@ -48,8 +49,17 @@ Settings = make_dataclass(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line: ``python -m sapbert_utils.model --help``."""
+    """The command line: ``python -m sapbert_utils.model --help``. A refusal ends with status 2."""
     options, recipe = _parse(arguments)
+    try:
+        check_replaceable(options.output)  # now, not after hours of training
+        _train(options, recipe)
+    except (ValueError, OSError) as error:
+        print(f"sapbert_utils.model: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def _train(options: Options, recipe: Recipe) -> None:
     model = options.model or recipe.base_model
     # before anything goes to a device: it says which one is this process's
     accelerator = Accelerator(kwargs_handlers=[PATIENCE])

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -25,6 +26,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 POOLINGS = ("cls", "mean", "mean_all_tok")
 BERT_LIKE = ("bert", "roberta", "xlm-roberta")  # models whose layers are built alike
 SETTINGS = "sapbert.json"
+MODEL_FILES = (SETTINGS, "README.md", "config.json", "model*.safetensors*", "tokenizer*", "vocab.*",
+               "special_tokens_map.json", "added_tokens.json", "merges.txt", "*.model")
 
 
 class Dropout(torch.nn.Dropout):
@@ -214,18 +217,38 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+def check_replaceable(folder: Path | str) -> None:
+    """Raise ``FileExistsError`` if a model saved as ``folder`` would replace what is not one of ours.
+
+    A folder that is new, empty, or holds a model of :func:`save_encoder` and nothing else may go.
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        names = sorted(path.name for path in folder.iterdir())
+        ours = SETTINGS in names  # without it, a model that someone else saved
+        foreign = [name for name in names
+                   if not (ours and any(fnmatch(name, kind) for kind in MODEL_FILES))]
+        if foreign:
+            raise FileExistsError(f"{folder} holds {foreign[0]!r}, which is not of a model that was "
+                                  f"saved here: name another folder, or move it away")
+    elif folder.exists():
+        raise FileExistsError(f"{folder} is a file: name a folder for the model")
+
+
 def save_encoder(encoder: Encoder, folder: Path | str, card: str = "") -> Path:
     """Save an encoder as a Hugging Face folder: config, tokenizer and safetensors.
 
     Pooling, max_length, prefix and lower go into ``sapbert.json``, and ``card`` becomes the README.
-    An older folder of that name is replaced only after the new one is complete.
+    An older model of that name is replaced only after the new one is complete. Raises
+    ``FileExistsError`` on a folder with anything else in it (:func:`check_replaceable`).
     """
+    check_replaceable(folder)
     settings = {"pooling": encoder.pooling, "max_length": encoder.max_length,
                 "prefix": encoder.prefix, "lower": encoder.lower}
     with whole_folder(folder, taken="replace") as new, quiet():
         encoder.model.save_pretrained(new)
         encoder.tokenizer.save_pretrained(new)
-        write_json(new / SETTINGS, settings)
         if card:
             (new / "README.md").write_text(card, encoding="utf-8")
+        write_json(new / SETTINGS, settings)
     return Path(folder)

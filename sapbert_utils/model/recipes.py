@@ -56,6 +56,14 @@ class Plan:
     resume: bool = False  # go on from the newest whole checkpoint of the folder
     track: tuple[str, ...] = ()  # trackers of accelerate (tensorboard, wandb)
 
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` on a number of steps that means nothing."""
+        for name, least in (("steps", 1), ("validate_every", 1), ("read_every", 0),
+                            ("checkpoint_every", 0), ("keep", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}: give {least} or more")
+
 
 _PUBMEDBERT = "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"
 _ALL_LANGUAGES = "cambridgeltl/SapBERT-UMLS-2020AB-all-lang-from-XLMR"
@@ -124,6 +132,6 @@ def model_card(recipe: Recipe, base_model: str, data: str, steps: int) -> str:
               "mean_all_tok": "the mean of `hidden` over all positions, padded to "
                               f"{recipe.max_length}"}[recipe.pooling]
     settings = "\n".join(f"| {key} | {value} |" for key, value in asdict(recipe).items())
-    return Path(__file__).with_name("card.md").read_text(encoding="utf-8").format(
+    return Path(__file__).with_name("card.txt").read_text(encoding="utf-8").format(
         recipe=recipe, base_model=base_model, data=data, steps=steps, pooled=pooled,
         lower=", lower-cased names" if recipe.lower else "", settings=settings)

@@ -180,3 +180,11 @@ def test_a_killed_process_resumes_to_the_weights_of_an_undisturbed_one(launch, t
     whole, resumed = (load_file(tmp_path / name / "model.safetensors")
                       for name in ("whole", "killed"))
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+@pytest.mark.parametrize("option, value", [("--steps", "-3"), ("--keep", "0"), ("--validate-every", "-1")])
+def test_a_number_that_means_nothing_is_refused_and_nothing_is_written(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit) as stop:
+        main(command(tmp_path, "--output", str(tmp_path / "model"), option, value))
+    assert stop.value.code == 2 and f"is {value}: give" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()

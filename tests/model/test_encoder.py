@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 
+from sapbert_utils.model.__main__ import main
 from sapbert_utils.model.encoder import Dropout, load_encoder, save_encoder
 from sapbert_utils.model.encoding import encode, encode_poolings, forward_chunk, make_chunks, pool
 from sapbert_utils.model.precision import training_precision
@@ -226,3 +227,30 @@ def test_max_length_beyond_the_models_positions_is_refused(tiny_folder, kind, ro
     message = f"max_length is {positions + 1}, but this model has positions for {positions} tokens"
     with pytest.raises(ValueError, match=message):
         load_encoder(folder, max_length=positions + 1)
+
+
+@pytest.mark.parametrize("left", ["notes.txt", "photos", "mywork", "a model of someone else"])
+def test_a_model_takes_the_place_of_nothing_that_was_not_saved_here(encoder, tmp_path, left):
+    folder = tmp_path / "mywork"
+    if left == "mywork":
+        folder.write_text("mine")
+    elif left == "photos":
+        (folder / "photos").mkdir(parents=True)
+    else:
+        save_encoder(encoder, folder)
+        (folder / ("notes.txt" if left == "notes.txt" else "sapbert.json")).write_text("mine")
+        if left != "notes.txt":
+            (folder / "sapbert.json").unlink()
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(FileExistsError, match="mywork"):
+        save_encoder(encoder, folder)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_training_refuses_such_a_folder_before_it_begins(tmp_path, capsys):
+    (tmp_path / "mywork").mkdir()
+    (tmp_path / "mywork" / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        main(["--pairs", "none.txt", "--output", str(tmp_path / "mywork"), "--model", "minilm"])
+    assert stop.value.code == 2 and "notes.txt" in capsys.readouterr().err
+    assert (tmp_path / "mywork" / "notes.txt").read_text() == "mine"
