@@ -156,8 +156,8 @@ def _read(folder: Path | str, name: str, columns: dict[str, str], on_bad_line: s
         duckdb.sql(f"DROP TABLE IF EXISTS {table}")
         # The engine can't always say which line is bad, so read again, line by line.
         bad = next(bad_lines(folder, name), None)
-        if bad is None:
-            raise
+        if bad is None:  # no line is at fault: an empty .gz, say, or no room to keep the table
+            raise ValueError(f"{Path(folder) / name} cannot be read ({error})") from error
         raise ValueError(
             f"{bad.path}, line {bad.number}: {bad.reason}; content: {bad.content!r}. "
             f"Mend the line, or leave such lines out with on_bad_line=skip") from error
