@@ -218,9 +218,9 @@ def quiet() -> Iterator[None]:
 
 
 def check_replaceable(folder: Path | str) -> None:
-    """Raise ``FileExistsError`` if a model saved as ``folder`` would replace what is not one of ours.
+    """Raise ``FileExistsError`` if saving a model as ``folder`` would delete someone's files.
 
-    A folder that is new, empty, or holds a model of :func:`save_encoder` and nothing else may go.
+    The folder may be new, empty, or hold a model of :func:`save_encoder` and nothing else.
     """
     folder = Path(folder)
     if folder.is_dir():
@@ -229,8 +229,8 @@ def check_replaceable(folder: Path | str) -> None:
         foreign = [name for name in names
                    if not (ours and any(fnmatch(name, kind) for kind in MODEL_FILES))]
         if foreign:
-            raise FileExistsError(f"{folder} holds {foreign[0]!r}, which is not of a model that was "
-                                  f"saved here: name another folder, or move it away")
+            raise FileExistsError(f"{folder} holds {foreign[0]!r}, which belongs to no model that "
+                                  f"was saved here: name another folder, or move it away")
     elif folder.exists():
         raise FileExistsError(f"{folder} is a file: name a folder for the model")
 

@@ -20,7 +20,8 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_encoder("minilm", num_layers=1, device="cpu")
+    # [CLS] of a single layer hardly tells names apart; the mean of the tokens does
+    return load_encoder("minilm", num_layers=1, device="cpu", pooling="mean")
 
 
 def test_names_of_every_kind_come_back_unchanged(encoder, tmp_path):
@@ -40,7 +41,9 @@ def test_names_of_every_kind_come_back_unchanged(encoder, tmp_path):
     with open(out, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["mention"] for row in rows] == list(read.values())
-    # the first tokens decide: names that agree in these may stand for each other, all others find themselves
-    wrong = [row["kind"] for row in rows if row["cui"] != row["kind"]]
-    assert all(read[row["kind"]] == NAMES[row["kind"]] or row["kind"] == "combining" for row in rows)
-    assert len(wrong) <= len(NAMES) // 3, wrong
+    # a name finds itself, or one that this tokenizer writes with the same tokens
+    tokens = {name: tuple(encoder.tokenizer(name, truncation=True, max_length=25)["input_ids"])
+              for name in read.values()}
+    for row in rows:
+        assert tokens[row["name"]] == tokens[row["mention"]], row["kind"]
+        assert row["name"] == read[row["cui"]]
