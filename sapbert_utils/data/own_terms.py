@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def read_terminology(path: Path | str, columns: str = "cui,name",
         path: a folder is read as SNOMED CT, a file that ends in ``.obo`` as OBO, any other as CSV.
         columns: the columns of the CSV file: identifier of the concept, name and, if there is one,
             identifiers of the parents with ``|`` between them. A row has one name.
-        language: the language of the SNOMED CT descriptions to read.
+        language: the language of the SNOMED CT names to read (languageCode), such as ``es``.
 
     Raises:
         FileNotFoundError: the path is missing, or a file of the release.
@@ -103,10 +103,11 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Terminology:
 def _read_rf2(folder: Path, language: str) -> Terminology:
     # a dictionary, not a set, so that the parents come in the order of the file in every process
     concepts = dict.fromkeys(cui for (cui,) in _rf2_rows(folder, "Concept", ["id"]))
-    rows = []
-    wanted = ["conceptId", "term", "typeId"]
-    for cui, term, kind in _rf2_rows(folder, "Description", wanted, f"-{language}"):
-        if cui not in concepts or kind not in DESCRIPTIONS:
+    rows, languages = [], set()
+    wanted = ["conceptId", "term", "typeId", "languageCode"]
+    for cui, term, kind, spoken in _rf2_rows(folder, "Description", wanted, DESCRIPTIONS):
+        languages.add(spoken)
+        if cui not in concepts or spoken != language:
             continue
         name, branch = clean(term), ""
         if DESCRIPTIONS[kind] == "FN":
@@ -114,44 +115,62 @@ def _read_rf2(folder: Path, language: str) -> Terminology:
             if tagged := re.fullmatch(r"(.*?) \(([^()]+)\)", name):
                 name, branch = tagged.groups()
         rows.append((cui, name, "SNOMEDCT", DESCRIPTIONS[kind], branch))
+    if not rows:
+        raise ValueError(f"{folder} holds no names in the language {language!r}; its languages "
+                         f"are: {', '.join(sorted(languages))}")
     names = pd.DataFrame(rows, columns=[*COLUMNS, "branch"], dtype="str")
     # Every name of a concept gets the branch of its first fully specified name.
-    branches = names[names["branch"] != ""].groupby("cui")["branch"].first()
-    names["branch"] = names["cui"].map(branches).fillna("")
+    branches = names[names["branch"] != ""].groupby("cui")["branch"].first().to_dict()
+    names["branch"] = [branches.get(cui, "") for cui in names["cui"]]
     # Relations may lead to concepts that are inactive; those have no names here.
     parents = defaultdict(list)
-    wanted = ["sourceId", "destinationId", "typeId"]
-    for below, above, kind in _rf2_rows(folder, "Relationship", wanted):
-        if kind == IS_A and below in concepts and above in concepts:
+    for below, above in _rf2_rows(folder, "Relationship", ["sourceId", "destinationId"], [IS_A]):
+        if below in concepts and above in concepts:
             parents[below].append(above)
     return Terminology(names, {cui: tuple(parents.get(cui, ())) for cui in concepts})
 
 
 def _rf2_rows(folder: Path, kind: str, wanted: Sequence[str],
-              language: str = "") -> Iterator[tuple[str, ...]]:
-    """Yield the active rows of all files of a kind: an edition may come with extensions."""
-    pattern = f"sct2_{kind}_Snapshot{language}_*.txt"
-    files = sorted(folder.rglob(pattern))
+              types: Collection[str] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the active rows of all files of a kind, and if ``types`` are given, of these alone.
+
+    An edition may come with extensions, and two releases may lie in one folder. Of the rows with
+    the same id, the one with the newest effectiveTime counts, and it may be inactive.
+    """
+    # sct2_Concept_SpainExtensionSnapshot-es-ES_ES_20260101.txt; a beta release begins with x
+    pattern = re.compile(rf"x?sct2_{kind}_\w*Snapshot[-\w]*\.txt")
+    files = sorted(path for path in folder.rglob("*.txt") if pattern.fullmatch(path.name))
     if not files:
-        raise FileNotFoundError(f"no {pattern} in {folder} or below: give the folder of an "
-                                f"unpacked RF2 release; its Snapshot part is read")
+        raise FileNotFoundError(f"no sct2_{kind}_Snapshot_*.txt in {folder} or below: give the "
+                                f"folder of an unpacked RF2 release; its Snapshot part is read")
+    columns = ["id", "effectiveTime", "active", *wanted, *(["typeId"] if types else [])]
+    newest: dict[str, tuple[str, ...]] = {}
     for path in files:
         # RF2 has no quoting, so a row is a line, and a quotation mark is part of a term.
         with open(path, encoding="utf-8-sig", newline="\n") as lines:
             header = next(lines, "").rstrip("\r\n").split("\t")
-            missing = [column for column in ("active", *wanted) if column not in header]
+            missing = [column for column in columns if column not in header]
             if missing:
                 raise ValueError(f"{path}, line 1: no column {missing[0]!r}: "
                                  f"this is no RF2 file, or a damaged one")
-            active = header.index("active")
-            at = [header.index(column) for column in wanted]
+            at = [header.index(column) for column in columns]
             for number, line in enumerate(lines, 2):
                 fields = line.rstrip("\r\n").split("\t")
                 if len(fields) != len(header):
                     raise ValueError(f"{path}, line {number}: {len(fields)} fields instead of "
                                      f"{len(header)}; unpack the release again")
-                if fields[active] == "1":
-                    yield tuple(fields[i] for i in at)
+                key, *row = (fields[i] for i in at)
+                if types and row[-1] not in types:
+                    continue  # a row keeps its type in every release
+                known = newest.setdefault(key, tuple(row))
+                if row[0] > known[0]:
+                    newest[key] = tuple(row)
+                elif row[0] == known[0] and tuple(row) != known:
+                    raise ValueError(f"{path}, line {number}: another row of the same date has "
+                                     f"the id {key}: which counts? Unpack the release again")
+    for _, active, *values in newest.values():
+        if active == "1":
+            yield tuple(values[: len(wanted)])
 
 
 def ancestors(concept: str, parents: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 import duckdb
 import pandas as pd
 
-from .rrf_parts import ends_a_line, find_rrf, joined, numbered
+from .rrf_parts import copied, ends_a_line, find_rrf, joined, numbered
 
 MRCONSO_FIELDS = (
     "CUI LAT TS LUI STT SUI ISPREF AUI SAUI SCUI SDUI SAB TTY CODE STR SRL SUPPRESS CVF".split())
@@ -31,6 +31,7 @@ COLUMNS = {"cui": "CUI", "name": "STR", "language": "LAT", "source": "SAB", "ter
            "code": "CODE", "suppress": "SUPPRESS"}
 # A CUI of the UMLS. The open metathesaurus also has codes of its sources, such as ICD10:A00.
 CUI = r"C\d{7}|[A-Za-z]\w*:[^|\s]+"
+LONGEST = 2_000_000  # bytes of a line
 TABLES = itertools.count()  # numbers for the engine's tables, one for each file that is read
 
 Relation = duckdb.DuckDBPyRelation
@@ -123,6 +124,8 @@ def bad_lines(folder: Path | str, name: str) -> Iterator[BadLine]:
 
 def _reason(raw: bytes, name: str) -> str:
     """Say why a line doesn't fit; empty if it fits."""
+    if len(raw) > LONGEST:
+        return f"{len(raw):,} bytes long, where the engine reads at most {LONGEST:,}"
     try:
         text = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
@@ -142,30 +145,46 @@ def _read(folder: Path | str, name: str, columns: dict[str, str], on_bad_line: s
     if on_bad_line not in ("stop", "skip"):
         raise ValueError(f"unknown on_bad_line {on_bad_line!r}; choose stop or skip")
     parts = find_rrf(folder, name)
-    table = f"temp.sapbert_rrf_{next(TABLES)}"
+    if on_bad_line == "skip":
+        return _kept(_fitting(parts, name), name, columns, where)
     try:
         # The engine reads every file by itself, so parts that end inside a line are joined first.
-        if not all(ends_a_line(part) for part in parts[:-1]):
-            parts = [joined(parts)]
-        query = _query(parts, name, columns, where, skip=on_bad_line == "skip")
-        duckdb.sql(f"CREATE TEMP TABLE {table} AS {query}")
-        # The table holds the wanted lines and, unless they are skipped, the bad ones.
-        if len(duckdb.table(table).filter("NOT fits").limit(1)):
-            raise ValueError(f"{Path(folder) / name}: a line does not fit")
-    except (duckdb.Error, ValueError, EOFError, OSError) as error:
-        duckdb.sql(f"DROP TABLE IF EXISTS {table}")
+        whole = all(ends_a_line(part) for part in parts[:-1])
+        return _kept(parts if whole else [joined(parts)], name, columns, where)
+    except (duckdb.Error, EOFError, OSError, ValueError) as error:
         # The engine can't always say which line is bad, so read again, line by line.
-        bad = next(bad_lines(folder, name), None)
-        if bad is None:  # no line is at fault: an empty .gz, say, or no room to keep the table
-            raise ValueError(f"{Path(folder) / name} cannot be read ({error})") from error
-        raise ValueError(
-            f"{bad.path}, line {bad.number}: {bad.reason}; content: {bad.content!r}. "
-            f"Mend the line, or leave such lines out with on_bad_line=skip") from error
+        if bad := next(bad_lines(folder, name), None):
+            raise ValueError(
+                f"{bad.path}, line {bad.number}: {bad.reason}; content: {bad.content!r}. "
+                f"Mend the line, or leave such lines out with on_bad_line=skip") from error
+    # No line is at fault. The engine may want the same end of all lines, which a copy gives it.
+    try:
+        return _kept(_fitting(parts, name), name, columns, where)
+    except (duckdb.Error, OSError, ValueError) as error:  # no room to keep the table, say
+        raise ValueError(f"{Path(folder) / name} cannot be read ({error})") from error
+
+
+def _kept(paths: Sequence[Path], name: str, columns: dict[str, str], where: str) -> Relation:
+    """Let the engine read the wanted lines into a table. Raises ``ValueError`` on a bad line."""
+    table = f"temp.sapbert_rrf_{next(TABLES)}"
+    try:
+        duckdb.sql(f"CREATE TEMP TABLE {table} AS {_query(paths, name, columns, where)}")
+        # The table holds the wanted lines and the bad ones.
+        if len(duckdb.table(table).filter("NOT fits").limit(1)):
+            raise ValueError("a line does not fit")
+    except (duckdb.Error, ValueError):
+        duckdb.sql(f"DROP TABLE IF EXISTS {table}")
+        raise
     return duckdb.table(table).project("* EXCLUDE fits")
 
 
-def _query(paths: Sequence[Path], name: str, columns: dict[str, str], where: str,
-           skip: bool) -> str:
+def _fitting(parts: Sequence[Path], name: str) -> list[Path]:
+    """Copy the lines that fit into a temporary file, each with a line feed at its end."""
+    return [copied(raw.removesuffix(b"\n").removesuffix(b"\r") + b"\n"
+                   for _, _, raw in numbered(parts) if not _reason(raw, name))]
+
+
+def _query(paths: Sequence[Path], name: str, columns: dict[str, str], where: str) -> str:
     """Write the query that splits the wanted lines into fields and marks those that don't fit."""
     last = len(FIELDS[name]) + 1  # the last | leaves an empty field behind it
     chosen = ", ".join(f"f[{FIELDS[name].index(field) + 1}] AS {column}"
@@ -174,20 +193,20 @@ def _query(paths: Sequence[Path], name: str, columns: dict[str, str], where: str
     fits = f"len(f) = {last} AND f[{last}] = '' AND regexp_full_match(f[1], '{CUI}')"
     return f"""
         SELECT {chosen}, coalesce({fits}, false) AS fits
-        FROM (SELECT line, string_split(line, '|') AS f FROM {whole_lines(paths, skip)})
-        WHERE {"fits AND" if skip else "NOT fits OR"} ({where})"""
+        FROM (SELECT line, string_split(line, '|') AS f FROM {whole_lines(paths)})
+        WHERE NOT fits OR ({where})"""
 
 
-def whole_lines(paths: Sequence[Path], skip: bool = False) -> str:
+def whole_lines(paths: Sequence[Path]) -> str:
     r"""Write the table expression that reads files as one column ``line``.
 
     The engine then splits and checks lines that are exactly as the file has them. It refuses a file
-    with a line that isn't UTF-8, that ends unlike the others, or that holds \x01, which it takes
-    for the end of a column. ``skip`` leaves such lines out instead.
+    with a line that isn't UTF-8, that ends unlike the others, that is longer than 2,000,000 bytes,
+    or that holds \x01, which it takes for the end of a column.
     """
     files = ", ".join(quoted(glob.escape(str(path))) for path in paths)
     return f"""read_csv([{files}], columns = {{line: 'VARCHAR'}}, delim = '\x01', quote = '',
-        escape = '', header = false, auto_detect = false, ignore_errors = {skip})"""
+        escape = '', header = false, auto_detect = false)"""
 
 
 def limit_memory(gigabytes: float, spill: Path | str) -> None:

@@ -4,11 +4,10 @@ import functools
 import gzip
 import itertools
 import re
-import shutil
 import string
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -83,9 +82,18 @@ def ends_a_line(path: Path) -> bool:
 
 def joined(parts: Sequence[Path]) -> Path:
     """Write the parts one after the other into a temporary file, and return its path."""
-    path = Path(tempfile.mkdtemp(dir=_scratch().name)) / "joined"
-    with open(path, "wb") as out:
+    def blocks() -> Iterator[bytes]:
         for part in parts:
             with _opened(part) as lines:
-                shutil.copyfileobj(lines, out, 1 << 24)
+                while block := lines.read(1 << 24):
+                    yield block
+
+    return copied(blocks())
+
+
+def copied(blocks: Iterable[bytes]) -> Path:
+    """Write blocks of bytes into a temporary file, and return its path."""
+    path = Path(tempfile.mkdtemp(dir=_scratch().name)) / "copy"
+    with open(path, "wb") as out:
+        out.writelines(blocks)
     return path

@@ -11,40 +11,23 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..data import open_data
 from ..files import whole_folder, write_json
+from .poolings import check_pooling, saved_pooling
 from .precision import Twin
+from .randomness import with_quick_dropout
 
 # cuBLAS needs this for torch's deterministic algorithms. It reads it only once, when a GPU is first
 # used, so it has to be set before anything else here runs.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-POOLINGS = ("cls", "mean", "mean_all_tok")
 BERT_LIKE = ("bert", "roberta", "xlm-roberta")  # models whose layers are built alike
 SETTINGS = "sapbert.json"
 MODEL_FILES = (SETTINGS, "README.md", "config.json", "model*.safetensors*", "tokenizer*", "vocab.*",
                "special_tokens_map.json", "added_tokens.json", "merges.txt", "*.model")
-
-
-class Dropout(torch.nn.Dropout):
-    """Dropout with cheaper random numbers on a CPU, where torch draws a double for each element."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.p or x.device.type != "cpu":
-            return super().forward(x)
-        # One random number of 64 bits serves four elements: each gets 16 bits of it, which are
-        # read as an integer from -32,768 to 32,767. An element is dropped if its integer is among
-        # the p * 65,536 lowest, so p is rounded to 1/65,536.
-        count = -(-x.numel() // 4)
-        draws = torch.empty(count, dtype=torch.int64).random_(-(1 << 63), None).view(torch.int16)
-        lowest_kept = round(self.p * (1 << 16)) - (1 << 15)
-        keep = draws[: x.numel()].view(x.shape) >= lowest_kept
-        # what is kept grows by 1 / (1 - p), so that the expected sum stays the same
-        return x * torch.where(keep, 1 / (1 - self.p), 0.0).to(x.dtype)
 
 
 @dataclass
@@ -84,12 +67,12 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
         num_layers: keep only this many of the lowest layers; None: keep all.
         device: where to put the model; None: on a GPU if there is one.
         settings: pooling, max_length, prefix, lower; they override the settings that
-            :func:`save_encoder` stored in the folder.
+            :func:`save_encoder` stored in the folder, or sentence-transformers did.
 
     Raises:
         OSError: the model cannot be found.
         ValueError: the model has no fast tokenizer, no pad token, no list of layers to cut, or
-            fewer positions than max_length; or the pooling is unknown.
+            fewer positions than max_length; or the pooling is unknown, or not known here.
 
     Example:
         >>> encoder = load_encoder("minilm", max_length=32)
@@ -113,6 +96,8 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
     if tokenizer.pad_token_id is None:
         raise ValueError(f"{name} has no pad token, which names of different lengths need: set "
                          f"tokenizer.pad_token and save the tokenizer again")
+    if folder == name:  # it is not one of the course's own
+        defaults = saved_pooling(name, "pooling" in settings)
     if num_layers:
         _cut(model, num_layers)
     saved = Path(folder, SETTINGS)
@@ -174,12 +159,6 @@ def _cut(model: PreTrainedModel, count: int) -> None:
         config.layer_types = config.layer_types[:count]
 
 
-def check_pooling(pooling: str) -> None:
-    """Raise ``ValueError`` unless ``pooling`` is known."""
-    if pooling not in POOLINGS:
-        raise ValueError(f"unknown pooling {pooling!r}; choose one of: {', '.join(POOLINGS)}")
-
-
 def check_length(encoder: Encoder) -> None:
     """Raise ``ValueError`` when the model has fewer positions than ``max_length`` tokens."""
     positions = getattr(encoder.base.config, "max_position_embeddings", None)
@@ -192,14 +171,6 @@ def check_length(encoder: Encoder) -> None:
     if encoder.max_length > positions:
         raise ValueError(f"max_length is {encoder.max_length}, but this model has positions for "
                          f"{positions} tokens: choose {positions} or less")
-
-
-def with_quick_dropout(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model, its dropout layers turned into :class:`Dropout`."""
-    for module in model.modules():
-        if type(module) is torch.nn.Dropout:  # not its subclasses, which may do something else
-            module.__class__ = Dropout
-    return model
 
 
 @contextmanager

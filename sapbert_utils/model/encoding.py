@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .encoder import BERT_LIKE, Encoder, check_pooling
+from .encoder import BERT_LIKE, Encoder
+from .poolings import check_pooling
 from .precision import Twin, dtype_of
 from .tokens import Chunk, Tokens, ahead, check_names, packed_chunks, padded_chunks, tokenize
 

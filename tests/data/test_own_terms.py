@@ -54,11 +54,11 @@ def write_snapshot(folder):
     (place / "sct2_Concept_Snapshot_INT_20260101.txt").write_text(
         CONCEPTS + "".join(f"{i}\t20260101\t{a}\tm\td\n" for i, a in concepts))
     (place / "sct2_Description_Snapshot-en_INT_20260101.txt").write_text(
-        DESCRIPTIONS + "".join(f"9\t20260101\t{a}\tm\t{c}\ten\t{t}\t{n}\tcs\n"
-                               for a, c, t, n in names))
+        DESCRIPTIONS + "".join(f"{i}\t20260101\t{a}\tm\t{c}\ten\t{t}\t{n}\tcs\n"
+                               for i, (a, c, t, n) in enumerate(names)))
     (place / "sct2_Relationship_Snapshot_INT_20260101.txt").write_text(
-        RELATIONS + "".join(f"9\t20260101\t{a}\tm\t{s}\t{d}\t0\t{t}\tc\tm\n"
-                            for a, s, d, t in relations))
+        RELATIONS + "".join(f"{i}\t20260101\t{a}\tm\t{s}\t{d}\t0\t{t}\tc\tm\n"
+                            for i, (a, s, d, t) in enumerate(relations)))
     return place
 
 
@@ -176,8 +176,58 @@ def test_rf2_active_lines_with_the_semantic_tag_as_branch(tmp_path):
                               ("2", 'Fever of "unknown" origin', "FN"),
                               ("2", "FUO (abbreviation)", "SY")]
     assert set(found.names["branch"]) == {"finding"} and found.parents == {"1": (), "2": ("1",)}
-    with pytest.raises(FileNotFoundError, match="sct2_Description_Snapshot-de"):
+    with pytest.raises(ValueError, match="no names in the language 'de'; its languages are: en"):
         read_terminology(tmp_path, language="de")
+
+
+def add_rows(folder, concepts=(), names=(), relations=(), **files):
+    """Write one more release of three files below ``folder``, by default an extension's."""
+    folder.mkdir(parents=True)
+    for kind, header, rows in (("Concept", CONCEPTS, concepts), ("Description", DESCRIPTIONS, names),
+                               ("Relationship", RELATIONS, relations)):
+        name = files.get(kind, f"sct2_{kind}_Snapshot_XX_20260601.txt")
+        lines = "".join("\t".join(map(str, row)) + "\n" for row in rows)
+        (folder / name).write_text(header + lines, encoding="utf-8")
+
+
+def test_of_an_edition_and_its_extension_the_newest_row_of_each_id_counts(tmp_path):
+    write_snapshot(tmp_path / "int")
+    add_rows(tmp_path / "ext",
+             concepts=[(1, 20260601, 0, "m", "d"), (4, 20260601, 1, "m", "d"), (2, 20250101, 0, "m", "d")],
+             names=[(5, 20260601, 0, "m", 2, "en", SYNONYM, "FUO (abbreviation)", "cs"),
+                    (90, 20260601, 1, "m", 4, "en", FULL, "Chill (finding)", "cs")],
+             relations=[(0, 20260601, 0, "m", 2, 1, 0, "116680003", "c", "m"),
+                        (91, 20260601, 1, "m", 2, 4, 0, "116680003", "c", "m")])
+    found = read_terminology(tmp_path)
+    assert sorted(triples(found)) == [("2", 'Fever of "unknown" origin', "FN"), ("4", "Chill", "FN")]
+    assert found.parents == {"2": ("4",), "4": ()}
+
+
+def test_a_row_that_contradicts_another_of_its_day_is_refused(tmp_path):
+    write_snapshot(tmp_path / "int")
+    add_rows(tmp_path / "ext", concepts=[(1, 20260101, 0, "m", "d")])
+    with pytest.raises(ValueError, match="sct2_Concept_.*, line 2: another row of the same date has the id 1"):
+        read_terminology(tmp_path)
+
+
+@pytest.mark.parametrize("concept, description, relationship", [
+    ("Concept_Snapshot_GB1000000_2", "Description_Snapshot-en-GB_GB1000000_2", "Relationship_Snapshot-GB_GB_2"),
+    ("Concept_MONOSnapshot_GB_2", "Description_MONOSnapshot-en_GB_2", "Relationship_MONOSnapshot_GB_2"),
+    ("Concept_SpainExtensionSnapshot-es-ES_ES_2", "Description_SpainExtensionSnapshot-es-ES_ES_2",
+     "Relationship_SpainExtensionSnapshot-es-ES_ES_2"),
+    ("Concept_Snapshot_NL_2", "Description_Snapshot_NL_2", "Relationship_Snapshot_NL_2")])
+@pytest.mark.parametrize("beta", ["", "x"])
+def test_national_file_names_are_read_and_the_row_says_the_language(tmp_path, concept, description,
+                                                                    relationship, beta):
+    files = {file.partition("_")[0]: f"{beta}sct2_{file}.txt" for file in (concept, description, relationship)}
+    add_rows(tmp_path / "Snapshot" / "Terminology", [(1, 2, 1, "m", "d"), (2, 2, 1, "m", "d")],
+             [(1, 2, 1, "m", 1, "en", FULL, "Fever (finding)", "cs"),
+              (2, 2, 1, "m", 1, "nl", SYNONYM, "Koorts", "cs")],
+             [(3, 2, 1, "m", 1, 2, 0, "116680003", "c", "m")], **files)
+    (tmp_path / "sct2_Description_Full-en_INT_2.txt").write_text("other")
+    assert triples(read_terminology(tmp_path)) == [("1", "Fever", "FN")]
+    found = read_terminology(tmp_path, language="nl")
+    assert triples(found) == [("1", "Koorts", "SY")] and found.parents == {"1": ("2",), "2": ()}
 
 
 def test_csv_with_named_columns_and_parents(tmp_path):

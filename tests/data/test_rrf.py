@@ -49,10 +49,20 @@ def test_windows_line_ends_and_a_last_line_without_one_are_read(tmp_path):
     assert names(rrf(tmp_path, f"{LINE}\r\n{LINE}\r\n{LINE}".encode())) == ["fever"] * 3
 
 
+@pytest.mark.parametrize("on_bad_line", ["stop", "skip"])
+@pytest.mark.parametrize("place", [0, 1, 4999])
+@pytest.mark.parametrize("end, other", [(b"\r\n", b"\n"), (b"\n", b"\r\n")])
+def test_one_line_that_ends_unlike_the_others_is_read_with_them(tmp_path, end, other, place, on_bad_line):
+    lines = [changed(STR=f"name {i}").encode() for i in range(5000)]
+    rrf(tmp_path, *(line + (end if i == place else other) for i, line in enumerate(lines)))
+    assert names(tmp_path, on_bad_line=on_bad_line) == [f"name {i}" for i in range(5000)]
+
+
 BAD = [(LINE[:-1], "17 fields where MRCONSO.RRF has 18"), ("", "0 fields"),
        (LINE + "x|", "19 fields"), (LINE + "x", "18 fields"),
        (LINE.replace("fever", "fe|ver"), "19 fields"),
        (changed(CUI="C123"), "'C123' is no CUI"),
+       (changed(STR="a" * 3_000_000), "3,000,0.. bytes long"),
        (changed(CUI=""), "'' is no CUI"), (changed(STR="a\rb"), "carriage return"),
        (LINE.encode().replace(b"fever", b"fi\xe8vre") + b"\n", "not UTF-8"),
        (LINE.encode().replace(b"L1", b"L\xff") + b"\n", "not UTF-8")]
@@ -68,10 +78,10 @@ def test_a_bad_line_names_file_line_and_content(tmp_path, line, what):
 
 
 def test_bad_lines_are_left_out_and_listed_on_request(tmp_path):
-    rrf(tmp_path, LINE, *(line for line, _ in BAD if "\r" not in str(line)), changed(STR="chill"))
+    rrf(tmp_path, LINE, *(line for line, _ in BAD), changed(STR="chill"))
     assert names(tmp_path, on_bad_line="skip") == ["fever", "chill"]
     numbers = [bad.number for bad in bad_lines(tmp_path, "MRCONSO.RRF")]
-    assert numbers == list(range(2, len(BAD) + 1))
+    assert numbers == list(range(2, len(BAD) + 2))
     with pytest.raises(ValueError, match="stop or skip"):
         read_mrconso(tmp_path, on_bad_line="ignore")
 

@@ -1,16 +1,21 @@
 """Pooling, length-sorted encoding, and folders that load elsewhere."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 
+from sapbert_utils.linking.export import to_sentence_transformers
 from sapbert_utils.model.__main__ import main
-from sapbert_utils.model.encoder import Dropout, load_encoder, save_encoder
+from sapbert_utils.model.encoder import load_encoder, save_encoder
 from sapbert_utils.model.encoding import encode, encode_poolings, forward_chunk, make_chunks, pool
 from sapbert_utils.model.precision import training_precision
+from sapbert_utils.model.randomness import Dropout
 from sapbert_utils.model.tokens import tokenize
 
 NAMES = ["heart attack", "MI", "myocardial infarction of the anterior wall, unspecified",
@@ -254,3 +259,49 @@ def test_training_refuses_such_a_folder_before_it_begins(tmp_path, capsys):
         main(["--pairs", "none.txt", "--output", str(tmp_path / "mywork"), "--model", "minilm"])
     assert stop.value.code == 2 and "notes.txt" in capsys.readouterr().err
     assert (tmp_path / "mywork" / "notes.txt").read_text() == "mine"
+
+
+def saved_by_sentence_transformers(folder, pooling, **more):
+    """The files that sentence-transformers writes beside a model."""
+    names = ["Transformer", "Pooling", *more.pop("after", [])]
+    paths = ["", "1_Pooling", *(f"{i}_{name}" for i, name in enumerate(names[2:], 2))]
+    modules = [{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+               for i, (name, path) in enumerate(zip(names, paths))]
+    files = {"modules.json": modules, "1_Pooling/config.json": pooling} | more
+    for name, content in files.items():
+        (Path(folder) / name).parent.mkdir(exist_ok=True)
+        (Path(folder) / name).write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("pooling", [
+    {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True,
+     "pooling_mode_max_tokens": False},
+    {"embedding_dimension": 16, "pooling_mode": "mean"}])
+def test_a_model_of_sentence_transformers_pools_as_it_was_saved(tiny_folder, pooling):
+    folder = saved_by_sentence_transformers(tiny_folder("bert"), pooling, after=["Normalize"], **{
+        "sentence_bert_config.json": {"max_seq_length": 40, "do_lower_case": True},
+        "config_sentence_transformers.json": {"prompts": {"q": "a "}, "default_prompt_name": "q"}})
+    found = load_encoder(folder)
+    assert (found.pooling, found.lower, found.prefix, found.max_length) == ("mean", True, "a ", 25)
+    assert load_encoder(folder, pooling="cls", prefix="").pooling == "cls"
+    theirs = SentenceTransformer(folder, device="cpu").encode(["a GOUT"], prompt="")
+    ours = encode(found, ["gout"])
+    assert np.allclose(theirs, ours / np.linalg.norm(ours), atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling, after, what", [
+    ("max", [], "the pooling max"), ("mean", ["Dense"], "the module Dense"),
+    (["cls", "mean"], [], r"the pooling .'cls', 'mean'.")])
+def test_what_sentence_transformers_does_beyond_us_is_said(tiny_folder, pooling, after, what):
+    folder = saved_by_sentence_transformers(tiny_folder("bert"), {"pooling_mode": pooling}, after=after)
+    with pytest.raises(ValueError, match=f"bert was saved .* with {what}.*choose a pooling"):
+        load_encoder(folder)
+    assert load_encoder(folder, pooling="mean").pooling == "mean"
+
+
+def test_the_exported_folder_comes_back_with_its_pooling(encoder, tmp_path):
+    encoder.pooling, encoder.lower = "mean", True
+    again = load_encoder(str(to_sentence_transformers(encoder, tmp_path / "st")))
+    assert again.pooling == "mean"
+    assert np.allclose(encode(again, ["Gout"]), encode(encoder, ["Gout"]), atol=1e-5)
