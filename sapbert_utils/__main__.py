@@ -1,6 +1,7 @@
 """The command line of the course: ``python -m sapbert_utils --help``."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,9 +99,17 @@ def _refusing() -> Iterator[None]:
     except (ValueError, LookupError) as error:
         raise Refused(str(error)) from None
     except OSError as error:
-        # the system's own errors say what is wrong, but not what to do
-        of_the_system = f"{error.filename}: {error.strerror}; check the path and your rights to it"
-        raise Refused(of_the_system if error.filename else str(error)) from None
+        raise Refused(_in_words(error)) from None
+
+
+def _in_words(error: OSError) -> str:
+    """The system's own errors say what is wrong: add what to do."""
+    if error.errno == errno.ENOSPC:
+        place = error.filename or "the disk"
+        return f"{place}: no space is left; free some and run again: what had finished is kept"
+    if error.filename:
+        return f"{error.filename}: {error.strerror}; check the path and your rights to it"
+    return str(error)
 
 
 def _profile(options: Options) -> Profile:
@@ -179,6 +188,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"sapbert_utils: the package {error.name} is missing; in the repository: "
               "pip install -e '.[course,export,index]'", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"sapbert_utils: {_in_words(error)}", file=sys.stderr)
         return 2
     except Failed as error:
         print(error, file=sys.stderr)

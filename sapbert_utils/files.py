@@ -4,6 +4,7 @@ A reader finds the old file or folder, or the new one, never half of one. A proc
 leaves a file called ``partial-…``; the next one to write the same file removes it.
 """
 
+import errno
 import glob
 import hashlib
 import json
@@ -27,10 +28,22 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     # some writers choose the format by it.
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
     try:
-        yield partial
-        os.replace(partial, path)
+        with _named(path):
+            yield partial
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in the error of a full disk, which every writer says in its own way."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
 
 def _runs(process: str) -> bool:
@@ -59,8 +72,9 @@ def whole_folder(folder: Path | str, taken: str = "refuse") -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="partial-") as partial:
         new = Path(partial, folder.name)
-        new.mkdir()
-        yield new
+        with _named(folder):
+            new.mkdir()
+            yield new
         old = Path(partial, "old")
         if folder.exists() and taken == "replace":
             os.replace(folder, old)

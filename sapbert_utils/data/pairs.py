@@ -76,6 +76,7 @@ def write_pairs(pairs: Names, path: Path | str) -> Path:
 
     Raises:
         ValueError: a name holds or touches ``||``, or holds a line end. An older file then stays.
+        OSError: the disk is full. An older file stays then, too.
     """
     breaks = ["contains(line, '|||')", "contains(line, chr(10))", "contains(line, chr(13))",
               *(f"contains({column}, '||')" for column in ("cui", "name1", "name2"))]

@@ -71,6 +71,9 @@ def fetch_corpus(name: str) -> Path:
             pooch.retrieve(url, f"sha256:{digest}", fname=file.name, path=file.parent)
         except ValueError as error:  # the hash is another one; pooch keeps no such file
             raise OSError(f"{url} is not the pinned file: {error}") from None
+        except OSError as error:  # no network, no such address, no space
+            raise OSError(f"{url} could not be fetched ({error}): connect to the network and run "
+                          f"it again, or put the file at {file} yourself") from None
     target.parent.mkdir(exist_ok=True)
     put_folder(partial, target)
     return target

