@@ -3,6 +3,7 @@
 PROFILE ?= demo
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 
 VENV := .venv
 INSTALLED := $(VENV)/.installed
@@ -24,6 +25,7 @@ help:
 	@echo "PROFILE   smoke, demo (default), full or paper: make reproduce PROFILE=smoke"
 	@echo "ARGS      more options for the command behind reproduce, test (pytest) and lab:"
 	@echo "          make reproduce ARGS='--force -p seed=7'      make test ARGS='-k course'"
+	@echo "JOBS      files that make test runs at once (2)"
 	@echo "PYTHON    the interpreter, 3.11 or newer, that makes .venv: make test PYTHON=python3.12"
 
 $(INSTALLED): requirements.lock pyproject.toml
@@ -40,7 +42,9 @@ reproduce: $(INSTALLED)
 
 test: $(INSTALLED)
 	@echo "Testing: modules, style, the smoke chain, then every cell of every notebook with the smoke profile"
-	@$(RUN) -m pytest --nbval-lax --nbval-current-env tests notebooks $(ARGS)
+	@# two files at a time, on one thread each: most tests wait for imports and for kernels to start
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+		--nbval-lax --nbval-current-env tests notebooks $(ARGS)
 
 stress: $(INSTALLED)
 	@echo "Stressing: kills at random moments over the smoke chain, damaged files for every reader"

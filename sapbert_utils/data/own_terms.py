@@ -30,14 +30,15 @@ class Terminology:
 
 
 def read_terminology(path: Path | str, columns: str = "cui,name",
-                     language: str = "en") -> Terminology:
+                     language: str = "") -> Terminology:
     """Read an OBO file, a CSV file, or the folder of a SNOMED CT snapshot (release format 2).
 
     Args:
         path: a folder is read as SNOMED CT, a file that ends in ``.obo`` as OBO, any other as CSV.
         columns: the columns of the CSV file: identifier of the concept, name and, if there is one,
             identifiers of the parents with ``|`` between them. A row has one name.
-        language: the language of the SNOMED CT names to read (languageCode), such as ``es``.
+        language: of the SNOMED CT names to read (languageCode), such as ``es``. Empty: English, or
+            the language of the release if it has one only.
 
     Raises:
         FileNotFoundError: the path is missing, or a file of the release.
@@ -103,11 +104,18 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Terminology:
 def _read_rf2(folder: Path, language: str) -> Terminology:
     # a dictionary, not a set, so that the parents come in the order of the file in every process
     concepts = dict.fromkeys(cui for (cui,) in _rf2_rows(folder, "Concept", ["id"]))
-    rows, languages = [], set()
     wanted = ["conceptId", "term", "typeId", "languageCode"]
-    for cui, term, kind, spoken in _rf2_rows(folder, "Description", wanted, DESCRIPTIONS):
-        languages.add(spoken)
-        if cui not in concepts or spoken != language:
+    described = list(_rf2_rows(folder, "Description", wanted, DESCRIPTIONS))
+    languages = sorted({code for *_, code in described})
+    if not language:
+        language = languages[0] if len(languages) == 1 else "en"
+    spoken = [row for row in described if language in (row[3], row[3].partition("-")[0])]
+    if not spoken:
+        raise ValueError(f"{folder} holds no names in the language {language!r}; its languages "
+                         f"are: {', '.join(languages)}")
+    rows = []
+    for cui, term, kind, _ in spoken:
+        if cui not in concepts:
             continue
         name, branch = clean(term), ""
         if DESCRIPTIONS[kind] == "FN":
@@ -115,9 +123,6 @@ def _read_rf2(folder: Path, language: str) -> Terminology:
             if tagged := re.fullmatch(r"(.*?) \(([^()]+)\)", name):
                 name, branch = tagged.groups()
         rows.append((cui, name, "SNOMEDCT", DESCRIPTIONS[kind], branch))
-    if not rows:
-        raise ValueError(f"{folder} holds no names in the language {language!r}; its languages "
-                         f"are: {', '.join(sorted(languages))}")
     names = pd.DataFrame(rows, columns=[*COLUMNS, "branch"], dtype="str")
     # Every name of a concept gets the branch of its first fully specified name.
     branches = names[names["branch"] != ""].groupby("cui")["branch"].first().to_dict()

@@ -32,7 +32,7 @@ def saved_pooling(name: str, chosen: bool = False) -> dict[str, Any]:
     modules = _read_json(name, "modules.json")
     if not modules:
         return {}
-    pooling = "cls"
+    pooling: Any = "cls"
     for module in modules:
         kind = module["type"].rpartition(".")[2]
         if kind == "Pooling":

@@ -226,8 +226,18 @@ def test_national_file_names_are_read_and_the_row_says_the_language(tmp_path, co
              [(3, 2, 1, "m", 1, 2, 0, "116680003", "c", "m")], **files)
     (tmp_path / "sct2_Description_Full-en_INT_2.txt").write_text("other")
     assert triples(read_terminology(tmp_path)) == [("1", "Fever", "FN")]
+    with pytest.raises(ValueError, match="no names in the language 'es'; its languages are: en, nl"):
+        read_terminology(tmp_path, language="es")
     found = read_terminology(tmp_path, language="nl")
     assert triples(found) == [("1", "Koorts", "SY")] and found.parents == {"1": ("2",), "2": ()}
+
+
+def test_a_release_in_one_language_is_read_in_it(tmp_path):
+    add_rows(tmp_path / "Snapshot", [(1, 2, 1, "m", "d")], [(2, 2, 1, "m", 1, "de-CH", SYNONYM, "Fieber", "cs")])
+    for language in ("", "de", "de-CH"):
+        assert triples(read_terminology(tmp_path, language=language)) == [("1", "Fieber", "SY")]
+    with pytest.raises(ValueError, match="no names in the language 'en'; its languages are: de-CH"):
+        read_terminology(tmp_path, language="en")
 
 
 def test_csv_with_named_columns_and_parents(tmp_path):
