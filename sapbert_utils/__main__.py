@@ -5,7 +5,6 @@ import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from sapbert_utils.course.notebooks import (
     NOTEBOOKS,
@@ -21,7 +20,7 @@ from sapbert_utils.course.notebooks import (
 )
 from sapbert_utils.course.profiles import PROFILES, REPOSITORY, Profile, get_profile
 from sapbert_utils.course.running import Failed, run_all, run_grid
-from sapbert_utils.files import whole_file
+from sapbert_utils.files import given_path, whole_file
 
 Options = argparse.Namespace
 
@@ -31,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
                                      description="Run the notebooks of the course.")
     commands = parser.add_subparsers(required=True, metavar="command")
     everywhere = argparse.ArgumentParser(add_help=False)
-    everywhere.add_argument("--notebooks", type=Path, default=NOTEBOOKS,
+    everywhere.add_argument("--notebooks", type=given_path, default=NOTEBOOKS,
                             help="the folder of the notebooks")
     running = argparse.ArgumentParser(add_help=False, parents=[everywhere])
     running.add_argument("--profile", default="",
@@ -54,14 +53,14 @@ def _parser() -> argparse.ArgumentParser:
 
     add = commands.add_parser(
         "link", help="link a column of a CSV file with a saved linker (notebook 07)")
-    add.add_argument("csv", type=Path, help="the file of mentions")
+    add.add_argument("csv", type=given_path, help="the file of mentions")
     add.add_argument("--column", default="mention", help="its column of mentions (mention)")
     add.add_argument("--context", default="",
                      help="its column with the text around the mention, if any: an abbreviation "
                           "that is explained there is linked by what it stands for")
-    add.add_argument("--linker", type=Path,
+    add.add_argument("--linker", type=given_path,
                      help="the folder of the linker (the one of notebook 07, demo profile)")
-    add.add_argument("--output", type=Path,
+    add.add_argument("--output", type=given_path,
                      help="the file to write (beside the first: name.linked.csv)")
     add.add_argument("--k", type=int, default=5, help="candidates a mention (5)")
     add.add_argument("--threshold", type=float, default=0.0,
@@ -81,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser(
         "publish", parents=[everywhere],
         help="put outputs and figures of the finished demo run where git keeps them")
-    add.add_argument("--figures", type=Path, default=REPOSITORY / "figures",
+    add.add_argument("--figures", type=given_path, default=REPOSITORY / "figures",
                      help="the folder of the figures")
     add.set_defaults(act=_publish)
     return parser
@@ -155,6 +154,8 @@ def _link(options: Options) -> None:
     target = options.output or options.csv.with_suffix(".linked.csv")
     if target.resolve() == options.csv.resolve():
         raise Refused(f"{target} is the file of mentions itself: write to another with --output")
+    if target.is_dir():  # say so before the linker is loaded
+        raise Refused(f"{target} is a folder: name a file with --output")
     with _refusing():
         rows = Linker.load(folder).link_csv(
             options.csv, target, options.column, options.k, options.threshold, options.encoding,

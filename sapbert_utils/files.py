@@ -95,6 +95,11 @@ def put_folder(new: Path, target: Path, keep: bool = True) -> None:
             raise
 
 
+def given_path(text: str) -> Path:
+    """A path as someone typed it: ``~`` is the home folder, also where no shell has seen to it."""
+    return Path(text).expanduser()
+
+
 def write_json(path: Path | str, content: object) -> Path:
     """Write JSON with an indent of one; the file appears whole or not at all."""
     with whole_file(path) as partial:

@@ -64,7 +64,7 @@ def select_names(names: Names, *, concepts: Names | None = None,
         stages["not suppressed"] = left = left.filter("suppress = 'N'")
     codes_of = {"language": keep.languages, "source": keep.sources, "term_type": keep.term_types}
     for column, wanted in codes_of.items():
-        if codes := list(wanted):
+        if codes := _listed(wanted):
             left = left.filter(f"{column} IN ({', '.join(map(quoted, codes))})")
             stages[f"{column.replace('_', ' ')} {', '.join(codes)}"] = left
     if concepts is not None:
@@ -84,6 +84,11 @@ def select_names(names: Names, *, concepts: Names | None = None,
             left = left.filter(f"length(name) <= {keep.max_length}")
         stages["length"] = left
     return stages | {"distinct": _distinct(left)}
+
+
+def _listed(items: Iterable[str]) -> list[str]:
+    # list() would take a plain string letter by letter
+    return [items] if isinstance(items, str) else list(items)
 
 
 def clean_names(names: Names, lower: bool = True) -> Relation:
@@ -120,10 +125,10 @@ def _written(names: Relation, lower: bool, mode: str) -> Relation:
 def _distinct(names: Relation) -> Relation:
     others = [f'"{column}"' for column in names.columns if column not in ("cui", "name")]
     if not others:
-        return names.project("cui, name").distinct().order("ALL")
+        return names.project("cui, name").distinct().order("ALL ASC")
     # Taking the minimum of one struct, not of each column, keeps the values of a row together.
     least = f"cui, name, min(struct_pack({', '.join(others)})) AS least"
-    return names.aggregate(least, "cui, name").project("cui, name, unnest(least)").order("ALL")
+    return names.aggregate(least, "cui, name").project("cui, name, unnest(least)").order("ALL ASC")
 
 
 def ambiguous_names(names: Names) -> Relation:
@@ -134,8 +139,8 @@ def ambiguous_names(names: Names) -> Relation:
     Returns:
         The columns name, concepts (how many) and cuis (a sorted list).
     """
-    cuis = "name, count(DISTINCT cui) AS concepts, list_sort(list(DISTINCT cui)) AS cuis"
-    return as_relation(names).aggregate(cuis, "name").filter("concepts > 1").order("name")
+    cuis = "name, count(DISTINCT cui) AS concepts, list_sort(list(DISTINCT cui), 'ASC') AS cuis"
+    return as_relation(names).aggregate(cuis, "name").filter("concepts > 1").order("name ASC")
 
 
 def leave_out(names: Names, strings: Iterable[str], concepts: Iterable[str] = ()) -> Relation:
@@ -143,9 +148,9 @@ def leave_out(names: Names, strings: Iterable[str], concepts: Iterable[str] = ()
 
     Use it to keep the test strings and the held-out concepts of a benchmark out of training.
     """
-    held = pd.DataFrame({"name": list(strings)}, dtype="str")
-    gone = pd.DataFrame({"cui": list(concepts)}, dtype="str")
+    held = pd.DataFrame({"name": _listed(strings)}, dtype="str")
+    gone = pd.DataFrame({"cui": _listed(concepts)}, dtype="str")
     lowered = as_relation(held).project(f"{LOWER} AS lowered")
     # An anti join, not NOT IN: a missing value among the strings would make NOT IN drop every name.
     left = as_relation(names).join(lowered, f"{LOWER} = lowered", how="anti")
-    return left.join(as_relation(gone), "cui", how="anti").order("ALL")
+    return left.join(as_relation(gone), "cui", how="anti").order("ALL ASC")

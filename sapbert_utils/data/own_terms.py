@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .open_data.ontologies import clean, parse_obo
+from .open_data.ontologies import clean, is_blank, parse_obo
 from .tables import read_table
 
 IS_A = "116680003"  # SNOMED CT's identifier of the relation
@@ -51,25 +51,31 @@ def read_terminology(path: Path | str, columns: str = "cui,name",
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is missing: give an .obo file, a .csv file or the folder of an RF2 snapshot")
-    try:
-        if path.is_dir():
-            found = _read_rf2(path, language)
-        elif path.suffix.lower() == ".obo":
-            found = _read_obo(path)
-        else:
-            found = _read_csv(path, [column.strip() for column in columns.split(",")])
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): "
-                         f"save it as UTF-8") from None
+    if path.is_dir():
+        found = _read_rf2(path, language)
+    elif path.suffix.lower() == ".obo":
+        found = _read_obo(path)
+    else:
+        found = _read_csv(path, [column.strip() for column in columns.split(",")])
     if found.names.empty:
         raise ValueError(f"{path} holds no names")
     # A source may give a concept the same name twice.
     return Terminology(found.names.drop_duplicates(ignore_index=True), found.parents)
 
 
-def _read_obo(path: Path) -> Terminology:
+def _utf8_lines(path: Path) -> Iterator[str]:
     # Read bytes: reading text would end a line at a carriage return inside a name.
-    text = path.read_bytes().decode("utf-8-sig")
+    with open(path, "rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            try:
+                yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path} is not UTF-8 ({error.reason} in line {number}): "
+                                 f"save it as UTF-8") from None
+
+
+def _read_obo(path: Path) -> Terminology:
+    text = "".join(_utf8_lines(path))
     rows, parents = [], {}
     for term in parse_obo(text, "", path.name):
         source = term.code.partition(":")[0]  # OBO identifiers begin with it: HP:0001250
@@ -89,8 +95,8 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Terminology:
     at = [header.index(column) for column in columns]
     for line, cells in table:
         cui, name, *above = (clean(cells[i]) for i in at)
-        if not cui or not name:
-            empty = columns[0] if not cui else columns[1]
+        if is_blank(cui) or is_blank(name):
+            empty = columns[0] if is_blank(cui) else columns[1]
             raise ValueError(f"{path}, line {line}: {empty!r} is empty")
         rows.append((cui, name, path.stem, "SY"))
         known = parents.setdefault(cui, {})
@@ -115,9 +121,9 @@ def _read_rf2(folder: Path, language: str) -> Terminology:
                          f"are: {', '.join(languages)}")
     rows = []
     for cui, term, kind, _ in spoken:
-        if cui not in concepts:
-            continue
         name, branch = clean(term), ""
+        if cui not in concepts or is_blank(name):
+            continue
         if DESCRIPTIONS[kind] == "FN":
             # A fully specified name ends with its branch: "Fever (finding)".
             if tagged := re.fullmatch(r"(.*?) \(([^()]+)\)", name):
@@ -142,9 +148,14 @@ def _rf2_rows(folder: Path, kind: str, wanted: Sequence[str],
     An edition may come with extensions, and two releases may lie in one folder. Of the rows with
     the same id, the one with the newest effectiveTime counts, and it may be inactive.
     """
-    # sct2_Concept_SpainExtensionSnapshot-es-ES_ES_20260101.txt; a beta release begins with x
-    pattern = re.compile(rf"x?sct2_{kind}_\w*Snapshot[-\w]*\.txt")
-    files = sorted(path for path in folder.rglob("*.txt") if pattern.fullmatch(path.name))
+    # sct2_Description_UK_Edition-Snapshot-en,fr_GB_20260101.txt; a beta release begins with x
+    pattern = re.compile(rf"x?sct2_{kind}_.*snapshot.*", re.IGNORECASE)
+    files = sorted(path for path in folder.rglob("*")
+                   if pattern.fullmatch(path.name) and path.is_file())
+    for path in files:
+        if not re.fullmatch(r"[-\w,]+\.txt", path.name, re.IGNORECASE):
+            raise ValueError(f"{path} cannot be read as a file of the release: unpack it if it is "
+                             f"packed, or remove it if it is a copy")
     if not files:
         raise FileNotFoundError(f"no sct2_{kind}_Snapshot_*.txt in {folder} or below: give the "
                                 f"folder of an unpacked RF2 release; its Snapshot part is read")
@@ -152,27 +163,27 @@ def _rf2_rows(folder: Path, kind: str, wanted: Sequence[str],
     newest: dict[str, tuple[str, ...]] = {}
     for path in files:
         # RF2 has no quoting, so a row is a line, and a quotation mark is part of a term.
-        with open(path, encoding="utf-8-sig", newline="\n") as lines:
-            header = next(lines, "").rstrip("\r\n").split("\t")
-            missing = [column for column in columns if column not in header]
-            if missing:
-                raise ValueError(f"{path}, line 1: no column {missing[0]!r}: "
-                                 f"this is no RF2 file, or a damaged one")
-            at = [header.index(column) for column in columns]
-            for number, line in enumerate(lines, 2):
-                fields = line.rstrip("\r\n").split("\t")
-                if len(fields) != len(header):
-                    raise ValueError(f"{path}, line {number}: {len(fields)} fields instead of "
-                                     f"{len(header)}; unpack the release again")
-                key, *row = (fields[i] for i in at)
-                if types and row[-1] not in types:
-                    continue  # a row keeps its type in every release
-                known = newest.setdefault(key, tuple(row))
-                if row[0] > known[0]:
-                    newest[key] = tuple(row)
-                elif row[0] == known[0] and tuple(row) != known:
-                    raise ValueError(f"{path}, line {number}: another row of the same date has "
-                                     f"the id {key}: which counts? Unpack the release again")
+        lines = _utf8_lines(path)
+        header = next(lines, "").rstrip("\r\n").split("\t")
+        missing = [column for column in columns if column not in header]
+        if missing:
+            raise ValueError(f"{path}, line 1: no column {missing[0]!r}: "
+                             f"this is no RF2 file, or a damaged one")
+        at = [header.index(column) for column in columns]
+        for number, line in enumerate(lines, 2):
+            fields = line.rstrip("\r\n").split("\t")
+            if len(fields) != len(header):
+                raise ValueError(f"{path}, line {number}: {len(fields)} fields instead of "
+                                 f"{len(header)}; unpack the release again")
+            key, *row = (fields[i] for i in at)
+            if types and row[-1] not in types:
+                continue  # a row keeps its type in every release
+            known = newest.setdefault(key, tuple(row))
+            if row[0] > known[0]:
+                newest[key] = tuple(row)
+            elif row[0] == known[0] and tuple(row) != known:
+                raise ValueError(f"{path}, line {number}: another row of the same date has "
+                                 f"the id {key}: which counts? Unpack the release again")
     for _, active, *values in newest.values():
         if active == "1":
             yield tuple(values[: len(wanted)])

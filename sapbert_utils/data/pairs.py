@@ -40,7 +40,7 @@ def make_pairs(names: Names, max_pairs: int = 50, seed: int = 33) -> Relation:
         raise ValueError(f"max_pairs is {max_pairs}: a concept needs room for at least one pair")
     # The different names of each concept, and how many pairs they have.
     concepts = """
-        SELECT cui, list_sort(list_distinct(list(name))) AS found,
+        SELECT cui, list_sort(list_distinct(list(name)), 'ASC') AS found,
                len(found) * (len(found) - 1) // 2 AS pairs
         FROM names GROUP BY cui HAVING count(*) > 1"""
     # A concept with max_pairs pairs or fewer gets them all.
@@ -66,7 +66,7 @@ def make_pairs(names: Names, max_pairs: int = 50, seed: int = 33) -> Relation:
         WITH concepts AS MATERIALIZED ({concepts}), drawn AS ({every} UNION ALL {floyd}),
              guessed AS ({guessed}), placed AS ({placed})
         SELECT cui, found[rank - j * (j - 1) // 2 + 1] AS name1, found[j + 1] AS name2
-        FROM placed ORDER BY ALL"""
+        FROM placed ORDER BY ALL ASC"""
     # Here "names" means the given names only, even if the reader has a table of that name.
     return cast(Relation, as_relation(names).query("names", query))
 
@@ -75,19 +75,23 @@ def write_pairs(pairs: Names, path: Path | str) -> Path:
     """Write the lines ``cui||name1||name2``, and return the path of the file.
 
     Raises:
-        ValueError: a name holds or touches ``||``, or holds a line end. An older file then stays.
+        ValueError: a name is missing, holds or touches ``||``, or holds a line end. An older file
+            then stays.
         OSError: the disk is full. An older file stays then, too.
     """
-    breaks = ["contains(line, '|||')", "contains(line, chr(10))", "contains(line, chr(13))",
-              *(f"contains({column}, '||')" for column in ("cui", "name1", "name2"))]
+    # a missing value makes the whole line NULL
+    breaks = ["line IS NULL", "contains(line, '|||')", "contains(line, chr(10))",
+              "contains(line, chr(13))", *(f"contains({column}::VARCHAR, '||')" for column in PAIR)]
     lines = as_relation(pairs).project("*, cui || '||' || name1 || '||' || name2 AS line")
-    checked = lines.project(f"CASE WHEN {' OR '.join(breaks)} THEN error(line) ELSE line END")
+    shown = f"error(concat_ws('||', {', '.join(PAIR)}))"
+    checked = lines.project(f"CASE WHEN {' OR '.join(breaks)} THEN {shown} ELSE line END")
     try:
         with whole_file(path) as partial:
             checked.write_csv(str(partial), header=False, sep="\x01", quotechar="", escapechar="")
     except duckdb.InvalidInputException as error:
         raise ValueError(
-            f"{path}: {error} holds or touches || or a line end; use clean_names") from error
+            f"{path}: {error} holds or touches || or a line end, or lacks a value; "
+            f"use clean_names") from error
     return Path(path)
 
 
@@ -145,7 +149,12 @@ def read_labelled(path: Path | str) -> pd.DataFrame:
     Raises the errors of :func:`read_pairs`.
     """
     lines = _split_lines(path, "||", "label||name or label||name1||name2", 2, None)
-    rows = [(label, name) for _, (label, *names) in lines for name in names]
+    rows = []
+    for number, (label, *names) in lines:
+        if any("\r" in field for field in (label, *names)):
+            raise ValueError(f"{path}, line {number}: a carriage return inside the line may hide "
+                             f"the end of another; save the file with one line end for all lines")
+        rows += [(label, name) for name in names]
     return pd.DataFrame(rows, columns=["cui", "name"], dtype="str")
 
 

@@ -1,5 +1,6 @@
 """Find and open the files of a UMLS release, whether whole, gzipped or split into parts."""
 
+import codecs
 import functools
 import gzip
 import itertools
@@ -47,6 +48,8 @@ def numbered(paths: Sequence[Path]) -> Iterator[tuple[Path, int, bytes]]:
         with _opened(path) as lines:
             try:
                 for number, raw in enumerate(lines, 1):
+                    if number == 1 and not begun:  # the engine takes this mark off, too
+                        raw = raw.removeprefix(codecs.BOM_UTF8)
                     line = begun + raw
                     if line.endswith(b"\n") or path == paths[-1]:
                         begun = b""

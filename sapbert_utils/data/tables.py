@@ -23,6 +23,7 @@ def read_table(path: Path | str, columns: Sequence[str] = (), separator: str = "
                encoding: str = "utf-8") -> Iterator[tuple[int, list[str]]]:
     """Yield the line on which a row begins and its cells, the header first; skip empty lines.
 
+    In a table of one column, an empty line below the header is a row with an empty cell.
     Every row has as many cells as the header. A byte order mark is taken off.
 
     Args:
@@ -39,6 +40,10 @@ def read_table(path: Path | str, columns: Sequence[str] = (), separator: str = "
     """
     header: list[str] = []
     for line, cells in _rows(Path(path), separator, encoding):
+        if not cells and len(header) == 1:
+            cells = [""]  # what a spreadsheet writes for it
+        elif not cells:
+            continue
         if not header:
             header = cells
             _check_header(header, columns, f"{path}, line {line}")
@@ -121,7 +126,7 @@ def _rows(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, list
                 csv.field_size_limit(limit)
             if not chunk:
                 return
-            yield from ((number, cells) for number, cells in chunk if cells)
+            yield from chunk
 
 
 def _check_header(header: Sequence[str], columns: Sequence[str], where: str) -> None:

@@ -97,6 +97,6 @@ def _by_scores(scores: Scores, k: int, label: str, names: int) -> Rank:
             best = np.argpartition(loss, last, axis=1)[:, :k]
             order = np.take_along_axis(loss, best, axis=1).argsort(axis=1, kind="stable")
             found.append(np.take_along_axis(best, order, axis=1))
-        return np.concatenate(found)
+        return np.concatenate(found) if found else np.empty((0, min(k, names)), int)
 
     return rank

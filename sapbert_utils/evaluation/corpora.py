@@ -28,6 +28,7 @@ SOURCES = {  # folder of $SAPBERT_BENCHMARKS -> where its files come from
     "xl-bel": "python -m sapbert_utils fetch xl-bel (four languages), or all ten from "
               "cambridgeltl/sapbert",
 }
+NO_CONCEPT = ("", "-", "-1", "None")  # in place of a concept, where the annotators found none
 
 
 def find_corpus(name: str) -> Path:
@@ -148,7 +149,7 @@ def read_cometa(folder: Path, split: str = "stratified", kind: str = "general",
                       Path(folder, "COMETA_id_sf_dictionary.txt"))
 
 
-def read_pubtator(path: Path, documents: Iterable[str] | None = None) -> list[tuple[str, str]]:
+def read_pubtator(path: Path, documents: Iterable[str | int] | None = None) -> list[tuple[str, str]]:
     """(mention, gold) of a PubTator file: MedMentions, or the raw NCBI-disease and BC5CDR.
 
     Several concepts of one mention come joined by ``|``, without prefixes such as ``UMLS:``;
@@ -158,7 +159,7 @@ def read_pubtator(path: Path, documents: Iterable[str] | None = None) -> list[tu
         path: a file, gzipped or not.
         documents: read only those with these identifiers (PMID, PMC…).
     """
-    wanted, found = None if documents is None else set(documents), []
+    wanted, found = None if documents is None else {str(x).strip() for x in documents}, []
     for number, line in _lines(path):
         if not line or re.match(r"[^|\t]*\|[ta]\|", line):  # the text: id|t|title, id|a|abstract
             continue
@@ -171,8 +172,8 @@ def read_pubtator(path: Path, documents: Iterable[str] | None = None) -> list[tu
         if wanted is None or row[0] in wanted:
             # "MESH:D1,MESH:D2", "D1|D2" and "D1+D2" are two concepts each
             concepts = [c.rpartition(":")[2].strip() for c in re.split("[|+,;]", row[5])]
-            found.append((row[3], "|".join(filter(None, concepts))))
-    return [(mention, gold) for mention, gold in found if gold not in ("", "-1")]
+            found.append((row[3], "|".join(c for c in concepts if c not in NO_CONCEPT)))
+    return [(mention, gold) for mention, gold in found if gold]
 
 
 def _is_annotation(row: Sequence[str]) -> bool:
@@ -181,7 +182,10 @@ def _is_annotation(row: Sequence[str]) -> bool:
         return False
     # BC5CDR names the parts of composite mentions in a seventh field. A tab inside the mention
     # makes seven fields, too, and then its length does not fit.
-    return len(row) == 6 or int(row[2]) - int(row[1]) == len(row[3])
+    length = int(row[2]) - int(row[1])
+    if len(row) == 6:  # or the mention has a tab, and no concept follows
+        return length != len("\t".join(row[3:5]))
+    return length == len(row[3])
 
 
 def read_medmentions(folder: Path, names: pd.DataFrame) -> Benchmark:

@@ -6,29 +6,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def expand(mention: str, text: str) -> str:
+def expand(mention: str, text: str | None) -> str:
     """The long form that ``text`` gives for an abbreviation; any other mention as it is.
 
     By the rules of Schwartz and Hearst (PSB 2003), in either order: "restless legs syndrome (RLS)"
-    or "RLS (restless legs syndrome)".
+    or "RLS (restless legs syndrome)". If a line shows none, square brackets count too, then the
+    lines of a paragraph are read as one.
 
     Example:
         >>> expand("RLS", "Seen for restless legs syndrome (RLS) since May.")
         'restless legs syndrome'
     """
+    if not isinstance(text, str):  # an empty cell of a data frame
+        return mention
     with _untouched_logging():
         from abbreviations.schwartz_hearst import extract_abbreviation_definition_pairs
 
-    short = mention.strip()
-    found = extract_abbreviation_definition_pairs(doc_text=text).get(short)
-    # Ordinary words stand before brackets too; only a capital further in makes an abbreviation.
-    if found is None and short[1:] != short[1:].lower():
-        for bracket in re.findall(rf"(?<!\w){re.escape(short)}\s*\(([^()]+)\)", text):
-            # The package knows the other order alone: turn the two round, so its rules decide.
-            long = re.split("[,;]", bracket)[0].strip()
-            turned = extract_abbreviation_definition_pairs(doc_text=f"{long} ({short})")
-            found = found or turned.get(short)
-    return mention if found is None else found
+    short, lines = mention.strip(), "\n".join(text.splitlines())
+    rounded = lines.translate(str.maketrans("[]", "()"))
+    joined = "\n".join(" ".join(part.split()) for part in re.split(r"\n\s*\n", rounded))
+    for given in dict.fromkeys((lines, rounded, joined)):
+        found = extract_abbreviation_definition_pairs(doc_text=given).get(short)
+        # Ordinary words stand before brackets too; only a capital further in makes an abbreviation.
+        if found is None and short[1:] != short[1:].lower():
+            closing = "[\"'\u201c\u201d\u2019\u00bb]?"
+            for bracket in re.findall(rf"(?<!\w){re.escape(short)}{closing}\s*\(([^()]+)\)", given):
+                # The package knows the other order alone: turn the two round, so its rules decide.
+                long = re.split("[,;]", bracket)[0].strip()
+                turned = extract_abbreviation_definition_pairs(doc_text=f"{long} ({short})")
+                found = found or turned.get(short)
+        if found is not None:
+            return found
+    return mention
 
 
 @contextmanager

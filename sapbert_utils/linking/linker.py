@@ -1,7 +1,7 @@
 """Dictionary + index -> candidates: linking a mention is a search for the nearest of all names."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..data.open_data.ontologies import is_blank
 from ..data.tables import read_frame, read_table, write_frame, write_rows
-from ..files import whole_file, whole_folder, write_json
+from ..files import sha256, whole_file, whole_folder, write_json
 from ..model.encoder import Encoder, load_encoder, save_encoder
 from ..model.encoding import encode
 from ..model.tokens import check_names
 from .abbreviations import expand
 from .distinct import nearest_concepts
-from .indexes import check_index, make_index, read_index
+from .indexes import INDEXES, check_index, make_index, read_index
 from .search import Prepared, search, vectors_for
-from .vectors import fingerprint, open_vectors, read_manifest
+from .vectors import check_terminology, fingerprint, open_vectors, read_manifest
 
 if TYPE_CHECKING:
     import faiss
 
 ANSWER = ["mention", "rank", "cui", "name", "score"]
+PARTS = ["names.tsv", "vectors.npy", "index.faiss"]  # files that must belong together
 ROWS = 20_000  # of a CSV file, linked at a time
 
 
@@ -50,7 +52,7 @@ class Linker:
     def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "",
                          index: str = "auto", dtype: str = "float32",
                          vectors: np.ndarray | None = None) -> "Linker":
-        """Encode the names of a terminology; ``ValueError`` if it has none.
+        """Encode the names of a terminology; ``ValueError`` if it has none, or a row lacks one.
 
         Args:
             names: columns cui and name, one name a row.
@@ -61,6 +63,10 @@ class Linker:
         """
         if names.empty:
             raise ValueError("the terminology holds no names to link to")
+        check_terminology(names)
+        shape = len(names), encoder.base.config.hidden_size
+        if vectors is not None and np.shape(vectors) != shape:
+            raise ValueError(f"the vectors have shape {np.shape(vectors)}, the names need {shape}")
         if index == "auto":
             index = "exact" if len(names) < 1_000_000 else "hnsw"
         check_index(index)  # before the names are encoded, which may take hours
@@ -96,10 +102,12 @@ class Linker:
         """
         if k < 1:
             raise ValueError(f"k is {k}: ask for at least one concept")
+        if not isinstance(mentions, Iterable):
+            raise ValueError(f"the mentions are {mentions!r}: give a text or a list of texts")
         asked = [mentions] if isinstance(mentions, str) else list(mentions)
         check_names(asked, "the mentions")
         # a blank text has a vector too, and its nearest name would look like an answer
-        asked = [mention for mention in asked if mention.strip()]
+        asked = [mention for mention in asked if not is_blank(mention)]
         rows = None if only is None else self._rows(only)
         if not asked:
             return pd.DataFrame(columns=ANSWER)
@@ -111,9 +119,16 @@ class Linker:
 
     def _rows(self, only: np.ndarray | pd.Series) -> np.ndarray:
         """The numbers of the names that a restriction leaves."""
-        if len(only) != len(self.names):
-            raise ValueError(f"the restriction has {len(only)} values for {len(self.names)} names")
-        rows = np.flatnonzero(only)
+        values = np.asarray(only)
+        boolean = values.dtype == bool or {bool, np.bool_}.issuperset(map(type, values.flat))
+        if values.ndim != 1 or not boolean:
+            raise ValueError("the restriction holds more than True and False: give a boolean for "
+                             "each name of the terminology, no row numbers or missing values")
+        if (given := len(values)) != len(self.names):
+            raise ValueError(f"the restriction has {given} values for {len(self.names)} names")
+        if isinstance(only, pd.Series) and not only.index.equals(self.names.index):
+            raise ValueError("the restriction is not of the index of linker.names: make it of them")
+        rows = np.flatnonzero(values)
         if not len(rows):
             raise ValueError("the restriction leaves no name to link to")
         return rows
@@ -162,7 +177,9 @@ class Linker:
         """
         if not -1 <= threshold <= 1:
             raise ValueError(f"the threshold is {threshold}: it is a cosine, from -1 to 1")
-        rows = read_table(source, [c for c in (column, context) if c], encoding=encoding)
+        if Path(target).is_dir():
+            raise ValueError(f"{target} is a folder: name a file to write")
+        rows = read_table(source, [column] + [context] * bool(context), encoding=encoding)
         _, header = next(rows)
         added = []  # names of the new columns, none of them taken
         for name in [*ANSWER[1:], "accepted"]:
@@ -209,7 +226,8 @@ class Linker:
             write_json(new / "manifest.json", {
                 "model": fingerprint(self.encoder), "index": self.kind, "names": len(self.names),
                 "dictionary": fingerprint(self.encoder, self.names["name"]),
-                "dimension": self.vectors.shape[1]})
+                "dimension": self.vectors.shape[1],
+                "sha256": {part: sha256(new / part) for part in PARTS if (new / part).exists()}})
         return Path(folder)
 
     @classmethod
@@ -221,6 +239,8 @@ class Linker:
         folder, advice = Path(folder), "save the linker again"
         said = read_manifest(folder, advice, model=str, dictionary=str, index=str, names=int,
                              dimension=int)
+        if said["index"] not in INDEXES:
+            raise ValueError(f"{folder}/manifest.json: no index {said['index']!r}; {advice}")
         encoder = load_encoder(str(folder / "encoder"))
         # two checks, so that the message can say which part is another
         if fingerprint(encoder) != said["model"]:
@@ -233,4 +253,8 @@ class Linker:
         vectors, index = open_vectors(folder / "vectors.npy", *shape, advice), None
         if said["index"] != "exact":
             index = read_index(folder / "index.faiss", *shape, advice)
+        sums = read_manifest(folder, advice, sha256=dict)["sha256"] if "sha256" in said else {}
+        for part in set(PARTS).intersection(sums):  # older linkers have no sums
+            if sha256(folder / part) != sums[part]:
+                raise ValueError(f"{folder / part} is not the one that was saved: {advice}")
         return cls(encoder, names, vectors, said["index"], index)

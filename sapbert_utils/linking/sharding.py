@@ -17,11 +17,11 @@ import pandas as pd
 from accelerate import Accelerator
 
 from ..data.tables import read_frame
-from ..files import whole_file, write_json
+from ..files import given_path, whole_file, write_json
 from ..model.encoder import Encoder, load_encoder
 from ..model.encoding import encode
 from .linker import Linker
-from .vectors import fingerprint, open_vectors, read_manifest
+from .vectors import check_terminology, fingerprint, open_vectors, read_manifest
 
 
 def encode_shards(encoder: Encoder, names: Sequence[str], folder: Path | str, size: int = 100_000,
@@ -39,7 +39,7 @@ def encode_shards(encoder: Encoder, names: Sequence[str], folder: Path | str, si
 
     Raises:
         ValueError: if there are no names, or the folder holds shards of another model, of other
-            names or of another size.
+            names or of another size, or shards that no manifest speaks of.
     """
     if not len(names):
         raise ValueError("there are no names to encode")
@@ -49,12 +49,16 @@ def encode_shards(encoder: Encoder, names: Sequence[str], folder: Path | str, si
     said = {"model": fingerprint(encoder), "dictionary": fingerprint(encoder, names),
             "names": len(names), "dimension": encoder.base.config.hidden_size, "size": size,
             "dtype": dtype}
-    advice = "choose another folder"
-    if (folder / "manifest.json").exists() and read_manifest(folder, advice) != said:
+    manifest, advice = folder / "manifest.json", "choose another folder"
+    # shards first: each process writes the manifest before its shards, so theirs is there by now
+    if any(folder.glob("vectors-*.npy")) and not manifest.exists():
+        raise ValueError(f"{folder} holds shards (vectors-*.npy) without the manifest.json that "
+                         f"says of what: {advice} or remove them")
+    if manifest.exists() and read_manifest(folder, advice) != said:
         raise ValueError(f"{folder} holds shards of another model, other names or another size: "
                          f"{advice}")
-    if rank == 0:  # the other processes would write the same
-        write_json(folder / "manifest.json", said)
+    if not manifest.exists():  # under a name of its own first: another machine may write it too
+        write_json(folder / f"manifest-{rank}.json", said).replace(manifest)
     paths = _paths(folder, len(names), size)
     for i in range(rank, len(paths), processes):
         if paths[i].exists():  # it is whole, because it was written under another name
@@ -81,6 +85,9 @@ def open_shards(folder: Path | str) -> list[np.ndarray]:
     said = read_manifest(folder, "run sapbert_utils.linking.sharding", names=int, size=int,
                          dimension=int)
     names, size = said["names"], said["size"]
+    if names < 1 or size < 1:
+        raise ValueError(f"{folder / 'manifest.json'} speaks of {names} names, {size} a shard: "
+                         f"encode the names again, into another folder")
     shards = []
     for i, path in enumerate(_paths(folder, names, size)):
         count = min(size, names - i * size)
@@ -95,6 +102,7 @@ def linker_of_shards(encoder: Encoder, names: pd.DataFrame, folder: Path | str,
 
     Raises ``ValueError`` when the shards are not of this encoder and these names.
     """
+    check_terminology(names)
     shards = open_shards(folder)
     said = read_manifest(Path(folder), "encode the names again", dictionary=str)
     if said["dictionary"] != fingerprint(encoder, names["name"].tolist()):
@@ -105,15 +113,15 @@ def linker_of_shards(encoder: Encoder, names: pd.DataFrame, folder: Path | str,
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sapbert_utils.linking.sharding",
                                      description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", required=True,
+    parser.add_argument("--model", required=True, type=lambda name: str(given_path(name)),
                         help="minilm, e5-multilingual, a folder, or a Hugging Face name")
-    parser.add_argument("--names", type=Path, required=True,
+    parser.add_argument("--names", type=given_path, required=True,
                         help="a TSV file with the columns cui and name")
-    parser.add_argument("--output", type=Path, required=True, help="the folder of the shards")
+    parser.add_argument("--output", type=given_path, required=True, help="the folder of the shards")
     parser.add_argument("--size", type=int, default=100_000, help="names a shard (100,000)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16"],
                         help="of the vectors (float32)")
-    parser.add_argument("--linker", type=Path,
+    parser.add_argument("--linker", type=given_path,
                         help="write a linker (as notebook 07's) to this folder when all is done")
     return parser
 
@@ -121,7 +129,12 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     if options.linker and options.linker.exists():  # say so now, not after hours of encoding
         raise ValueError(f"{options.linker} exists: choose another folder or remove it first")
+    shards = options.output.resolve()
+    if options.linker and options.linker.resolve() in (shards, *shards.parents):
+        raise ValueError(f"the linker cannot be written to {options.linker}, where the shards go: "
+                         f"choose another folder")
     names = read_frame(options.names, ["cui", "name"])
+    check_terminology(names, str(options.names))
     state = Accelerator()  # after the names were read: a wrong file ends all processes at once
     encoder = load_encoder(options.model, device=str(state.device))
     encode_shards(encoder, names["name"].tolist(), options.output, options.size,

@@ -3,12 +3,15 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ..data.open_data.ontologies import is_blank
 from ..files import whole_file
 from ..model.encoder import Encoder
 from ..model.encoding import encode_poolings
@@ -33,6 +36,20 @@ def fingerprint(encoder: Encoder, names: Sequence[str] = ()) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_terminology(names: pd.DataFrame, where: str = "the terminology") -> None:
+    """Raise ``ValueError`` with the row, counted from 0, if one lacks its concept or its name."""
+    for column in ("cui", "name"):
+        if column not in names:
+            raise ValueError(f"{where} has no column {column!r}; its columns are: "
+                             f"{', '.join(map(str, names))}")
+    rows = zip(names["cui"].tolist(), names["name"].tolist(), strict=True)
+    for row, (cui, name) in enumerate(rows):
+        lacks = is_blank(cui) if isinstance(cui, str) else pd.isna(cui)
+        if lacks or not isinstance(name, str) or is_blank(name):
+            raise ValueError(f"row {row} of {where} (the first is 0) has cui {cui!r} and name "
+                             f"{name!r}: give it both, or leave it out")
+
+
 def encode_cached(encoder: Encoder, names: Sequence[str], folder: Path | str,
                   poolings: Sequence[str] = (), progress: str = "") -> dict[str, np.ndarray]:
     """Vectors of a dictionary by pooling, (n, d) float32 each, kept as .npy files in ``folder``.
@@ -48,13 +65,18 @@ def encode_cached(encoder: Encoder, names: Sequence[str], folder: Path | str,
     for pooling in poolings or [encoder.pooling]:
         key = fingerprint(replace(encoder, pooling=pooling), names)
         files[pooling] = Path(folder) / f"{key}{precision}-{pooling}.npy"
-    missing = [pooling for pooling, file in files.items() if not file.exists()]
+    found, width = {}, encoder.base.config.hidden_size
+    for pooling, file in files.items():
+        with suppress(ValueError):  # missing, cut or of another shape: it is made anew
+            found[pooling] = np.array(open_vectors(file, len(names), width, "remove it"))
+    missing = [pooling for pooling in files if pooling not in found]
     if missing:
-        found = encode_poolings(encoder, names, missing, progress=progress)
-        for pooling, vectors in found.items():
+        made = encode_poolings(encoder, names, missing, progress=progress)
+        for pooling, vectors in made.items():
             with whole_file(files[pooling]) as partial:
                 np.save(partial, vectors)
-    return {pooling: np.load(file, allow_pickle=False) for pooling, file in files.items()}
+        found |= made
+    return {pooling: found[pooling] for pooling in files}
 
 
 def open_vectors(file: Path, names: int, width: int, advice: str) -> np.ndarray:

@@ -3,6 +3,7 @@
     accelerate launch -m sapbert_utils.model --pairs pairs.txt --output models/sapbert
 """
 
+import os
 import sys
 from argparse import HelpFormatter
 from dataclasses import asdict, dataclass, make_dataclass
@@ -50,12 +51,13 @@ Settings = make_dataclass(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line: ``python -m sapbert_utils.model --help``. A refusal ends with status 2."""
-    options, recipe = _parse(arguments)
     try:
+        options, recipe = _parse(arguments)
         check_replaceable(options.output)  # now, not after hours of training
         _train(options, recipe)
-    except (ValueError, OSError) as error:
-        print(f"sapbert_utils.model: {error}", file=sys.stderr)
+    # a loss that is not finite; a wheel that cannot be fetched; a tracker that is not installed
+    except (ValueError, OSError, FloatingPointError, RuntimeError, ImportError) as error:
+        print("sapbert_utils.model:", *str(error).split(), file=sys.stderr)
         raise SystemExit(2) from error
 
 
@@ -95,6 +97,10 @@ def _parse(arguments: list[str] | None) -> tuple[Options, Recipe]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if bool(options.pairs) == bool(options.names):
         parser.error("give either --pairs or --names")
+    options.output = Path(os.path.expanduser(options.output))
+    options.pairs, options.names = map(os.path.expanduser, (options.pairs, options.names))
+    if options.output.name in ("", ".."):
+        parser.error(f"--output {options.output} has no name of its own: name a folder")
     given = {key: value for key, value in asdict(settings).items() if value is not None}
     return options, get_recipe(options.recipe, **given)
 

@@ -166,10 +166,10 @@ def hold_out_concepts(data: pd.DataFrame, concepts: int,
         The rows without ``concepts`` randomly drawn concepts, and the rows of these.
 
     Raises:
-        ValueError: the data have no more than ``concepts`` concepts.
+        ValueError: the data have no more than ``concepts`` concepts, or it is below 0.
     """
     every = np.sort(data["cui"].unique())
-    if concepts >= len(every):
+    if not 0 <= concepts < len(every):
         raise ValueError(f"{concepts} concepts cannot be held out of {len(every)}")
     drawn = np.random.default_rng(seed).choice(every, concepts, replace=False)
     held = data["cui"].isin(drawn)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from ..files import sha256, whole_folder, write_json
 
-NAME, PATTERN = "step-{:08d}", "step-*"
+NAME, PATTERN = "step-{:08d}", "step-" + 8 * "[0-9]"
 MARK = "checkpoint.json"  # what the folder holds, with the sha256 of each file; written last
 
 
@@ -40,8 +40,10 @@ def save_checkpoint(folder: Path | str, step: int, weights: dict[str, torch.Tens
     folder = Path(folder)
     target = folder / NAME.format(step)
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob("partial-*"):  # by a run that was killed
-        shutil.rmtree(left)
+    for left in folder.glob("partial-*"):  # by a run that was killed; all else is the reader's
+        inside = sorted(left.iterdir()) if left.is_dir() and not left.is_symlink() else []
+        if len(inside) == 1 and inside[0].match(PATTERN) and inside[0].is_dir():
+            shutil.rmtree(left)
     try:
         with whole_folder(target, taken="replace") as new:
             whole = {key: tensor.contiguous() for key, tensor in weights.items()}
@@ -53,7 +55,8 @@ def save_checkpoint(folder: Path | str, step: int, weights: dict[str, torch.Tens
         last = max(folder.glob(PATTERN), default=None)
         before = f"{last} is whole: free some space and resume" if last else "there is no older one"
         raise OSError(f"checkpoint {target} could not be written ({error}); {before}") from error
-    for old in sorted(folder.glob(PATTERN))[:-keep]:
+    every = [path for path in sorted(folder.glob(PATTERN)) if (path / MARK).is_file()]
+    for old in every[:-keep]:
         shutil.rmtree(old)
     return target
 
@@ -71,7 +74,7 @@ def load_checkpoint(folder: Path | str, about: dict[str, Any]) -> (
             for name, written in mark["sha256"].items():
                 if sha256(path / name) != written:
                     raise ValueError(f"{name} is not what was written")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _pass_over(path, error)
             continue
         for key, value in json.loads(json.dumps(about)).items():  # turns tuples into lists

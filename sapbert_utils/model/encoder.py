@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -26,8 +25,13 @@ from .randomness import with_quick_dropout
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 BERT_LIKE = ("bert", "roberta", "xlm-roberta")  # models whose layers are built alike
 SETTINGS = "sapbert.json"
-MODEL_FILES = (SETTINGS, "README.md", "config.json", "model*.safetensors*", "tokenizer*", "vocab.*",
-               "special_tokens_map.json", "added_tokens.json", "merges.txt", "*.model")
+KINDS = {"pooling": str, "max_length": int, "prefix": str, "lower": bool}  # what it holds
+# exact names: a reader's tokenizer_notes.md or my.model is none of them
+MODEL_FILES = (SETTINGS, "README.md", "config.json", "model.safetensors", "tokenizer.json",
+               "model.safetensors.index.json", "model-?????-of-?????.safetensors",
+               "tokenizer_config.json", "tokenizer.model", "sentencepiece.bpe.model",
+               "spiece.model", "vocab.txt", "vocab.json", "special_tokens_map.json",
+               "added_tokens.json", "merges.txt", "chat_template.jinja")
 
 
 @dataclass
@@ -70,27 +74,37 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
             :func:`save_encoder` stored in the folder, or sentence-transformers did.
 
     Raises:
-        OSError: the model cannot be found, or the cache of the course's own not be written.
+        OSError: the model cannot be found, a file of it is damaged, or the cache of the course's
+            own not be written.
         ValueError: the model has no fast tokenizer, no pad token, no list of layers to cut, or
-            fewer positions than max_length; or the pooling is unknown, or not known here.
+            fewer positions than max_length; or the pooling is unknown, or not known here; or a
+            setting stored in the folder is damaged.
 
     Example:
         >>> encoder = load_encoder("minilm", max_length=32)
         >>> encode(encoder, ["heart attack", "gout"]).shape
         (2, 384)
     """
+    name = os.path.expanduser(name)
     folder, defaults = _locate(name)
+    part = "config.json and weights"
     try:
         with quiet():
             # a model that brings code of its own is refused: nothing foreign is run
-            model = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False,
-                                              **_poolerless(folder))
+            model, about = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False, output_loading_info=True,
+                **_poolerless(folder))
+            # transformers would draw them at random; poolers are for other tasks
+            for key in sorted(key for key in about["missing_keys"] if "pooler" not in key):
+                raise ValueError(f"the weights have no {key}, which config.json speaks of")
+            part = "tokenizer"
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, UnpicklingError) as error:
-        raise OSError(f"no model {name!r}: give minilm, e5-multilingual, a folder with "
-                      f"config.json, or a name on the Hugging Face hub with a network to reach it "
-                      f"({str(error).splitlines()[0]})") from error
-    if not tokenizer.is_fast:
+    except Exception as error:  # a damaged file raises what its reader stumbled on, be it a KeyError
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise OSError(f"no model {name!r}: give minilm, e5-multilingual, a folder with config.json "
+                      f"and undamaged files, or a name on the Hugging Face hub with a network to "
+                      f"reach it (while reading its {part}: {reason})") from error
+    if not (tokenizer.is_fast and len(tokenizer) > len(tokenizer.all_special_ids)):
         raise ValueError(f"{name} has no fast tokenizer (tokenizer.json); convert it with the "
                          f"tokenizers library")
     if tokenizer.pad_token_id is None:
@@ -98,12 +112,10 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
                          f"tokenizer.pad_token and save the tokenizer again")
     if folder == name:  # it is not one of the course's own
         defaults = saved_pooling(name, "pooling" in settings)
-    if num_layers:
+    if num_layers is not None:
         _cut(model, num_layers)
-    saved = Path(folder, SETTINGS)
-    if saved.is_file():
-        defaults |= json.loads(saved.read_text(encoding="utf-8"))
-    encoder = Encoder(with_quick_dropout(model).eval(), tokenizer, **defaults | settings)
+    settings = defaults | _saved_settings(folder) | settings
+    encoder = Encoder(with_quick_dropout(model).eval(), tokenizer, **settings)
     check_pooling(encoder.pooling)
     check_length(encoder)
     encoder.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -128,6 +140,20 @@ def _locate(name: str) -> tuple[str, dict[str, Any]]:
     return name, {}
 
 
+def _saved_settings(folder: str) -> dict[str, Any]:
+    """Read the settings that :func:`save_encoder` stored beside a model, if it did."""
+    file = Path(folder, SETTINGS)
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        wrong = [f"{k} is {v!r}" for k, v in saved.items() if type(v) is not KINDS.get(k)]
+    except (ValueError, AttributeError) as error:  # cut JSON, or a list
+        wrong = [str(error)]
+    if wrong:
+        raise ValueError(f"{file} is damaged ({wrong[0]}): it holds {', '.join(KINDS)} of a model; "
+                         f"save the model again, or mend it")
+    return saved
+
+
 def _poolerless(folder: str) -> dict[str, bool]:
     """The argument that leaves out BERT's pooler, a layer for next-sentence prediction."""
     kind = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
@@ -150,7 +176,7 @@ def layers_of(model: PreTrainedModel) -> torch.nn.ModuleList:
 
 def _cut(model: PreTrainedModel, count: int) -> None:
     """Keep only the ``count`` lowest layers of ``model``."""
-    if count < 0:
+    if count < 1:
         raise ValueError(f"num_layers is {count}: keep at least one layer")
     config = model.config
     if count >= config.num_hidden_layers:
@@ -162,7 +188,9 @@ def _cut(model: PreTrainedModel, count: int) -> None:
 
 
 def check_length(encoder: Encoder) -> None:
-    """Raise ``ValueError`` when the model has fewer positions than ``max_length`` tokens."""
+    """Raise ``ValueError`` when ``max_length`` is below 3 or above the model's positions."""
+    if encoder.max_length < 3:  # two special tokens, and one of the name
+        raise ValueError(f"max_length is {encoder.max_length}: give 3 or more")
     positions = getattr(encoder.base.config, "max_position_embeddings", None)
     if positions is None:  # it has no positions, or tells them apart by distance
         return
@@ -197,10 +225,10 @@ def check_replaceable(folder: Path | str) -> None:
     """
     folder = Path(folder)
     if folder.is_dir():
-        names = sorted(path.name for path in folder.iterdir())
-        ours = SETTINGS in names  # without it, a model that someone else saved
-        foreign = [name for name in names
-                   if not (ours and any(fnmatch(name, kind) for kind in MODEL_FILES))]
+        paths = sorted(folder.iterdir())
+        ours = (folder / SETTINGS).is_file()  # without it, a model that someone else saved
+        foreign = [path.name for path in paths if not ours or path.is_symlink()
+                   or not path.is_file() or not any(fnmatch(path.name, k) for k in MODEL_FILES)]
         if foreign:
             raise FileExistsError(f"{folder} holds {foreign[0]!r}, which belongs to no model that "
                                   f"was saved here: name another folder, or move it away")

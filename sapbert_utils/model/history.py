@@ -1,6 +1,7 @@
 """The records of a training: one a step, read from the device and written to a file."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,10 @@ class History:
         folder: of the training; None: the records stay in memory.
         writes: whether this process writes the file; only one does.
         done: steps done before, whose records are taken over from the file. It may lack some of
-            them, and may hold some of later steps, which are done again.
+            them (a warning says so), and may hold some of later steps, which are done again.
+
+    Raises:
+        ValueError: the file holds a line that is no record; it stays as it is.
     """
 
     def __init__(self, folder: Path | None, writes: bool, done: int):
@@ -26,9 +30,11 @@ class History:
         # the numbers of a step are scalars on the device until they are read
         self.unread: list[tuple[dict, torch.Tensor, torch.Tensor]] = []
         if folder and (folder / "history.jsonl").exists():
-            lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
-            self.records = [r for r in map(json.loads, lines) if r["step"] <= done]
+            self.records = _read(folder / "history.jsonl", done)
         if folder and writes:
+            if len(self.records) < done:
+                warnings.warn(f"{folder / 'history.jsonl'} has records of {len(self.records)} steps, "
+                              f"but the checkpoint is of step {done}: some are lost", stacklevel=2)
             self.file = folder / "history.jsonl"
             with whole_file(self.file) as partial:
                 partial.write_text(_lines(self.records), encoding="utf-8")
@@ -58,6 +64,22 @@ class History:
         if self.file:
             with open(self.file, "a", encoding="utf-8") as file:
                 file.write(_lines(fresh))
+
+
+def _read(file: Path, done: int) -> list[dict]:
+    """The records of the first ``done`` steps."""
+    records, text = [], file.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        try:
+            record = json.loads(line)
+            if record["seconds"] >= 0 and record["step"] <= done:
+                records.append(record)
+        except (ValueError, KeyError, TypeError) as error:
+            if line.startswith('{"step": ') and not line.endswith("\n"):
+                break  # it was cut when the process was killed
+            raise ValueError(f"line {number} of {file} is no record of a training ({error!r}): "
+                             f"mend it, or move the file away") from error
+    return records
 
 
 def _lines(records: list[dict]) -> str:

@@ -29,17 +29,22 @@ def saved_pooling(name: str, chosen: bool = False) -> dict[str, Any]:
     Raises:
         ValueError: its vectors are made in a way that we don't know.
     """
-    modules = _read_json(name, "modules.json")
+    modules = _read_json(name, "modules.json", list)
+    if not modules and _read_json(name, "1_Pooling/config.json"):  # the list is lost, the pooling is not
+        modules = [{"type": "Pooling", "path": "1_Pooling"}]
     if not modules:
         return {}
+    if not all(isinstance(m, dict) and isinstance(m.get("type"), str) for m in modules):
+        raise ValueError(f"{name}: modules.json is damaged: it is no list of objects with a type")
     pooling: Any = "cls"
     for module in modules:
         kind = module["type"].rpartition(".")[2]
         if kind == "Pooling":
-            config = _read_json(name, f"{module['path']}/config.json") or {}
-            on = [OLD_KEYS.get(key, key) for key, value in config.items()
-                  if key.startswith("pooling_mode_") and value]
-            pooling = config.get("pooling_mode") or (on[0] if len(on) == 1 else on)
+            config = _read_json(name, f"{module.get('path')}/config.json") or {}
+            on = config.get("pooling_mode") or [
+                OLD_KEYS.get(key, key) for key, value in config.items()
+                if key.startswith("pooling_mode_") and value]
+            pooling = on[0] if isinstance(on, list) and len(on) == 1 else on
         unknown = kind not in ("Transformer", "Pooling", "Normalize", "Dropout")
         if (unknown or pooling not in POOLINGS) and not chosen:
             what = f"the module {kind}" if unknown else f"the pooling {pooling}"
@@ -51,11 +56,14 @@ def saved_pooling(name: str, chosen: bool = False) -> dict[str, Any]:
     return {"pooling": pooling, "prefix": prefix, "lower": bool(bert.get("do_lower_case"))}
 
 
-def _read_json(name: str, file: str) -> Any:
+def _read_json(name: str, file: str, kind: type = dict) -> Any:
     """Read a file from a model's folder or from the hub; None if the model has no such file."""
     try:
-        return json.loads(Path(cached_file(name, file)).read_text(encoding="utf-8"))
+        content = json.loads(Path(cached_file(name, file)).read_text(encoding="utf-8"))
+        if not isinstance(content, kind):
+            raise ValueError(f"it holds no {kind.__name__}")
+        return content
     except OSError:
         return None
     except ValueError as error:
-        raise ValueError(f"{name}: {file} is not JSON ({error})") from None
+        raise ValueError(f"{name}: {file} is damaged ({error})") from None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ class Recipe:
     blend: float = 1.0  # share of the trained weights in the result; the rest is the start's
     lora_rank: int = 0  # above 0: train low-rank adapters, merged into the model at the end
 
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` on a number out of its range."""
+        _check(self, max_length=3, batch_size=1, epochs=1, lora_rank=0, margin=-2)
+        _check(self, inf, learning_rate=0, weight_decay=0)
+        _check(self, 1, dropout=0)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -58,11 +65,16 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` on a number of steps that means nothing."""
-        for name, least in (("steps", 1), ("validate_every", 1), ("read_every", 0),
-                            ("checkpoint_every", 0), ("keep", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}: give {least} or more")
+        _check(self, steps=1, validate_every=1, read_every=0, checkpoint_every=0, keep=1)
+
+
+def _check(settings: Recipe | Plan, top: float | None = None, **lowest: float) -> None:
+    """Raise ``ValueError`` on a setting that is not at least so much, and less than ``top``."""
+    below = "" if top is None else f" and less than {top}"
+    for name, least in lowest.items():
+        value = getattr(settings, name)
+        if value is not None and not (least <= value and (top is None or value < top)):
+            raise ValueError(f"{name} is {value}: give {least} or more{below}")
 
 
 _PUBMEDBERT = "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"
@@ -85,7 +97,7 @@ RECIPES = {
 def get_recipe(name: str, **changes: Any) -> Recipe:
     """A recipe by name, with settings replaced.
 
-    Raises ``ValueError`` on an unknown name or setting.
+    Raises ``ValueError`` on an unknown name or setting, or a value out of its range.
 
     Example:
         >>> get_recipe("sapbert", learning_rate=1e-4).batch_size

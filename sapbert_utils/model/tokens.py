@@ -25,6 +25,8 @@ ROW = 128  # tokens of a packed row
 
 def check_names(names: Sequence[object] | np.ndarray, where: str) -> None:
     """Raise ``ValueError`` if one of ``names`` is no text; ``where`` says where they stand."""
+    if names is None or isinstance(names, str):  # the letters of a name are no names
+        raise ValueError(f"{where} are {names!r:.60}: give a list of names")
     if all(issubclass(kind, str) for kind in set(map(type, names))):  # fast, for millions of names
         return
     row, name = next((i, name) for i, name in enumerate(names) if not isinstance(name, str))

@@ -51,6 +51,27 @@ def test_leave_out_takes_a_missing_value_for_no_name_at_all():
     assert leave_out(names, []).fetchall() == [("C1", "flu"), ("C1", "gout")]
 
 
+def test_a_plain_string_is_one_item():
+    names = table(C1=["gout", "g"], C2=["flu"])
+    assert leave_out(names, "gout", "C2").fetchall() == [("C1", "g")]
+    rows = pd.concat([rows_of([("C1", "gout")]), rows_of([("C1", "Gicht")], language="GER")])
+    found = select_names(rows, languages="ENG", sources="MSH", term_types="PT")
+    assert list(found)[2:5] == ["language ENG", "source MSH", "term type PT"]
+    assert found["distinct"].fetchall()[0][:2] == ("C1", "gout") and len(found["distinct"]) == 1
+
+
+def test_the_order_of_the_readers_engine_changes_nothing():
+    names = table(C2=["cold"], C1=["b", "a", "cold", "d"])
+    found = [f(names) for f in (clean_names, make_pairs, ambiguous_names)] + [leave_out(names, "a")]
+    expected = [relation.fetchall() for relation in found]
+    duckdb.sql("SET default_order = 'desc'")
+    try:
+        again = [f(names) for f in (clean_names, make_pairs, ambiguous_names)] + [leave_out(names, "a")]
+        assert [relation.fetchall() for relation in again] == expected
+    finally:
+        duckdb.sql("RESET default_order")
+
+
 def test_ambiguous_names_are_those_of_several_concepts():
     names = table(C2=["cold", "flu"], C1=["cold"], C3=["cold", "cold", "own", "own"])
     found = ambiguous_names(names).df()

@@ -1,5 +1,6 @@
 """Terminologies of one's own in three forms, and how two concepts stand in a hierarchy."""
 
+import re
 import shutil
 
 import pytest
@@ -129,6 +130,42 @@ def test_windows_line_ends_change_nothing_in_obo(tmp_path):
     assert triples(found)[0] == ("X:1", "Nose", "PT") and "X:3" not in found.parents
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_obo_without_blanks_indented_with_remarks_and_broken_lines(tmp_path, end):
+    text = r"""[Term] ! a remark
+id:X:1
+  name:gout
+\tsynonym:"podagra" EXACT []
+synonym: "gouty \
+  arthritis: a" EXACT layperson []
+synonym: "back\\" EXACT []
+xref:UMLS:C0018099
+is_a:X:2
+comment: \\
+is_a: X:\
+3
+
+  [Term]
+id: X:4
+name: old
+is_obsolete:true
+
+[Term]!x
+id: X:5
+name: older
+is_obsolete: True
+
+[Term]
+id: X:6
+name: at the \
+end""".replace("\\t", "\t") + "\\"  # the last line ends in a backslash, too
+    found = read_obo(tmp_path, text.replace("\n", end))
+    assert triples(found) == [
+        ("X:1", "gout", "PT"), ("X:1", "podagra", "SY"), ("X:1", "gouty arthritis: a", "CMN"),
+        ("X:1", "back\\", "SY"), ("X:6", "at the end", "PT")]
+    assert found.parents == {"X:1": ("X:2", "X:3"), "X:6": ()}
+
+
 def test_obo_1_0_has_a_tag_for_each_scope(tmp_path):
     tags = ("exact_synonym", "narrow_synonym", "broad_synonym", "related_synonym", "synonym")
     lines = [f'{tag}: "name {i}" []\n' for i, tag in enumerate(tags)]
@@ -215,6 +252,9 @@ def test_a_row_that_contradicts_another_of_its_day_is_refused(tmp_path):
     ("Concept_MONOSnapshot_GB_2", "Description_MONOSnapshot-en_GB_2", "Relationship_MONOSnapshot_GB_2"),
     ("Concept_SpainExtensionSnapshot-es-ES_ES_2", "Description_SpainExtensionSnapshot-es-ES_ES_2",
      "Relationship_SpainExtensionSnapshot-es-ES_ES_2"),
+    ("Concept_UK_Edition-Snapshot_GB_2", "Description_UK_Edition-Snapshot-en_GB_2",
+     "Relationship_UK_Edition-Snapshot_GB_2"),
+    ("CONCEPT_SNAPSHOT_BE_2", "Description_Snapshot-en,fr_BE_2", "relationship_-snapshot-BE_2"),
     ("Concept_Snapshot_NL_2", "Description_Snapshot_NL_2", "Relationship_Snapshot_NL_2")])
 @pytest.mark.parametrize("beta", ["", "x"])
 def test_national_file_names_are_read_and_the_row_says_the_language(tmp_path, concept, description,
@@ -230,6 +270,38 @@ def test_national_file_names_are_read_and_the_row_says_the_language(tmp_path, co
         read_terminology(tmp_path, language="es")
     found = read_terminology(tmp_path, language="nl")
     assert triples(found) == [("1", "Koorts", "SY")] and found.parents == {"1": ("2",), "2": ()}
+
+
+@pytest.mark.parametrize("end", [".txt.gz", " (1).txt", " - Copy.txt", ".TXT.zip"])
+@pytest.mark.parametrize("kind", ["Concept", "Description", "Relationship"])
+def test_a_packed_or_copied_file_of_a_release_is_refused_by_name(tmp_path, kind, end):
+    place = write_snapshot(tmp_path)
+    expected = triples(read_terminology(tmp_path))
+    (place / f"sct2_{kind}_Snapshot-en").mkdir()  # a folder is none
+    (place / f"sct2_{kind}_Delta-en.txt.gz").touch()
+    assert triples(read_terminology(tmp_path)) == expected
+    name = f"SCT2_{kind}_snapshot-en_INT_20260101{end}"
+    (place / name).touch()
+    with pytest.raises(ValueError, match=f"{re.escape(name)} cannot be read .* unpack it .* remove it"):
+        read_terminology(tmp_path)
+
+
+def test_an_ending_in_capitals_and_rows_without_a_name(tmp_path):
+    place = write_snapshot(tmp_path)
+    expected = triples(read_terminology(tmp_path))
+    for file in list(place.iterdir()):
+        file.rename(file.with_name(f"{file.stem}.x")).rename(file.with_name(file.stem.upper() + ".TXT"))
+    assert triples(read_terminology(tmp_path)) == expected
+    add_rows(tmp_path / "ext", names=[(90 + i, 2, 1, "m", 1, "en", SYNONYM, term, "cs")
+                                      for i, term in enumerate(["", "\u00a0 ", "\u200b"])])
+    assert triples(read_terminology(tmp_path)) == expected
+
+
+def test_a_release_that_is_not_utf8_names_the_file_and_the_line(tmp_path):
+    (file,) = write_snapshot(tmp_path).glob("*Description*")
+    file.write_bytes(file.read_bytes().replace(b"Pyrexia", b"Fi\xe8vre"))
+    with pytest.raises(ValueError, match=f"{file.name} is not UTF-8 .*in line 3.*: save it as UTF-8"):
+        read_terminology(tmp_path)
 
 
 def test_a_release_in_one_language_is_read_in_it(tmp_path):
@@ -277,7 +349,15 @@ def test_csv_with_a_long_cell(tmp_path):
     ("x.csv", 'cui,name\nA,Nose\nB,"Ear\nC,Eye\nD,Chin\n', "cui,name",
      "line 3: a quotation mark is not closed"),
     ("x.obo", b"[Term]\nid: X:1\nname: fi\xe8vre\n", "",
-     "x.obo is not UTF-8 .* save it as UTF-8"),
+     "x.obo is not UTF-8 .* in line 3.*: save it as UTF-8"),
+    ("x.obo", "[Term]\nid: X:1\nname:\n", "", "x.obo, line 3: a name is empty"),
+    ("x.obo", "[Term]\nid: X:1\nname: \u200b\n", "", "x.obo, line 3: a name is empty"),
+    ("x.obo", "[Term]\nid:\nname: x\n", "", r"x.obo, line 1: a \[Term\] without id"),
+    ("x.obo", '[Term]\nid: X:1\nname: a\\\nb\\\n\nsynonym: "c" []\nsynonym: \\\nd\n', "",
+     "x.obo, line 7: a synonym must stand in quotes, not: d"),
+    *(("x.csv", f"cui,name\nA,Nose\nB,{blank}\n", "cui,name", "x.csv, line 3: 'name' is empty")
+      for blank in ("\u200b", "\u00a0", "\u00ad \ufeff", "\x00")),
+    ("x.csv", "cui,name\n\u200b,Nose\n", "cui,name", "x.csv, line 2: 'cui' is empty"),
     ("x.csv", b"cui,name\nA,fi\xe8vre\n", "cui,name",
      "x.csv, line 2: not utf-8.* save it as UTF-8"),
 ])

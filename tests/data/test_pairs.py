@@ -142,6 +142,17 @@ def test_writing_refuses_what_would_break_the_file_and_keeps_the_old_one(tmp_pat
     assert path.read_text() == "C1||a||b\n"
 
 
+@pytest.mark.parametrize("row", list(itertools.permutations(["C1", "a", None])))
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_writing_refuses_a_missing_value_and_keeps_the_old_file(tmp_path, row, missing):
+    path = write_pairs(make_pairs(table(C1=["a", "b"])), tmp_path / "pairs.txt")
+    for rows in ([row], [("C1", "x", "y"), row]):
+        frame = pd.DataFrame([[cell or missing for cell in r] for r in rows], columns=["cui", "name1", "name2"])
+        with pytest.raises(ValueError, match="lacks a value; use clean_names"):
+            write_pairs(frame, path)
+    assert path.read_text() == "C1||a||b\n"
+
+
 @pytest.mark.parametrize("line", ["C1||only one", "C1||a||b||c", "C1||||b", "", "C1|a|b"])
 def test_reading_names_file_and_line(tmp_path, line):
     path = tmp_path / "pairs.txt"
@@ -261,6 +272,13 @@ def test_labelled_names_and_parallel_lists_become_names(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match="own.txt, line 1: expected"):
             read(path)
+
+
+@pytest.mark.parametrize("text", ["8||flu\n7||fever\r8||cough\n", "8||flu\n7||a||b\rc\r\n"])
+def test_a_lone_carriage_return_among_labelled_names_is_refused(tmp_path, text):
+    (tmp_path / "own.txt").write_bytes(text.encode())
+    with pytest.raises(ValueError, match="own.txt, line 2: a carriage return inside the line"):
+        read_labelled(tmp_path / "own.txt")
 
 
 @pytest.mark.parametrize("module", ["names", "own_terms", "pairs"])

@@ -86,6 +86,22 @@ def test_bad_lines_are_left_out_and_listed_on_request(tmp_path):
         read_mrconso(tmp_path, on_bad_line="ignore")
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz", ".aa"])
+def test_a_byte_order_mark_is_no_bad_line(tmp_path, suffix):
+    def write(*lines):
+        data = "".join(f"{line}\n" for line in lines).encode("utf-8-sig")
+        path.write_bytes(gzip.compress(data) if suffix == ".gz" else data)
+
+    path = tmp_path / f"MRCONSO.RRF{suffix}"
+    write(LINE, changed(STR="chill"))
+    assert list(bad_lines(tmp_path, "MRCONSO.RRF")) == []
+    assert names(tmp_path) == names(tmp_path, on_bad_line="skip") == ["fever", "chill"]
+    write(LINE, changed(STR="chill"), "x")
+    with pytest.raises(ValueError, match="line 3: 0 fields"):
+        read_mrconso(tmp_path)
+    assert names(tmp_path, on_bad_line="skip") == ["fever", "chill"]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("cut", [0, 20])  # a part may end inside a line
 def test_parts_are_one_file(tmp_path, packed, cut):

@@ -26,6 +26,15 @@ def test_rows_come_with_the_line_on_which_they_begin(write):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_an_empty_line_is_an_empty_cell_in_a_table_of_one_column_alone(write, end):
+    for last in ("flu", f"flu{end}"):
+        rows = list(read_table(write(end.join(["", "mention", "gout", "", last]))))
+        assert rows == [(2, ["mention"]), (3, ["gout"]), (4, [""]), (5, ["flu"])]
+    rows = list(read_table(write(end.join(["id,name", "", "1,gout", "", ""]))))
+    assert rows == [(1, ["id", "name"]), (3, ["1", "gout"])]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lines_of_every_kind_and_a_byte_order_mark_are_read(write, end):
     file = write("\ufeff" + end.join(["id\tname", "1\tgoût", "2\tflu"]))
     for encoding in ("utf-8", "UTF8", "utf-8-sig"):

@@ -175,6 +175,7 @@ def test_pubtator_files_are_read_by_document(tmp_path):
     wanted = [("Fever", "C0015967"), ("Breast and ovarian cancer", "D001943|167000")]
     assert read_pubtator(tmp_path / "corpus.txt") == wanted
     assert read_pubtator(tmp_path / "corpus.txt", ["2"]) == wanted[1:]
+    assert read_pubtator(tmp_path / "corpus.txt", [1]) == wanted[:1]
     (tmp_path / "corpus.txt").write_text(PUBTATOR + "3\t0\tfive\tx\ty\tz\n")
     with pytest.raises(ValueError, match="corpus.txt, line 10: expected PMID"):
         read_pubtator(tmp_path / "corpus.txt")
@@ -182,10 +183,11 @@ def test_pubtator_files_are_read_by_document(tmp_path):
 
 @pytest.mark.parametrize("concepts, gold", [
     ("MESH:D1,MESH:D2", "D1|D2"), ("MESH:D1|OMIM:2", "D1|2"), ("D1+D2", "D1|D2"),
-    ("D1;D2", "D1|D2"), ("MESH:D1, MESH:D2", "D1|D2"), ("MESH:D1,", "D1"), ("UMLS:C1", "C1")])
+    ("D1;D2", "D1|D2"), ("MESH:D1, MESH:D2", "D1|D2"), ("MESH:D1,", "D1"), ("UMLS:C1", "C1"),
+    ("-1|D1", "D1"), ("MESH:D1,-", "D1"), ("None|D1", "D1"), ("-", None), ("None", None), ("-1|-", None)])
 def test_all_concepts_of_a_pubtator_annotation_are_kept(tmp_path, concepts, gold):
     (tmp_path / "corpus.txt").write_text(f"1|t|Fever\n1\t0\t5\tFever\tDisease\t{concepts}\n")
-    assert read_pubtator(tmp_path / "corpus.txt") == [("Fever", gold)]
+    assert read_pubtator(tmp_path / "corpus.txt") == ([("Fever", gold)] if gold else [])
 
 
 @pytest.mark.parametrize("document", ["PMC1234567", "PMC12345678901", "my-own-document.2024", "7"])
@@ -200,7 +202,8 @@ def test_a_tab_inside_a_pubtator_mention_is_refused_and_a_seventh_field_of_parts
     file.write_text("1|t|Breast and ovarian cancer\n1\t0\t25\tBreast and ovarian cancer\tDisease\t"
                     "D1|D2\tBreast cancer|ovarian cancer\n")
     assert read_pubtator(file) == [("Breast and ovarian cancer", "D1|D2")]
-    for line in ("1\t0\t13\tbreast\tcancer\tDisease\tMESH:D1", "1\t0\t5\tf\te\tv\tDisease\tD1"):
+    for line in ("1\t0\t13\tbreast\tcancer\tDisease\tMESH:D1", "1\t0\t5\tf\te\tv\tDisease\tD1",
+                 "1\t0\t6\tgo\tutx\tDisease"):
         file.write_text(f"1|t|Breast cancer\n{line}\n")
         with pytest.raises(ValueError, match="corpus.txt, line 2: expected PMID"):
             read_pubtator(file)
@@ -209,7 +212,7 @@ def test_a_tab_inside_a_pubtator_mention_is_refused_and_a_seventh_field_of_parts
 def test_medmentions_takes_its_test_documents_and_the_given_names(tmp_path):
     with gzip.open(tmp_path / "corpus_pubtator.txt.gz", "wt") as out:
         out.write(PUBTATOR)
-    (tmp_path / "corpus_pubtator_pmids_test.txt").write_text("1\n")
+    (tmp_path / "corpus_pubtator_pmids_test.txt").write_text("1 \t\n")
     names = pd.DataFrame({"cui": ["C0015967", "C1"], "name": ["fever", "cold"]})
     assert read_medmentions(tmp_path, names) == Benchmark(
         "MedMentions", ("Fever",), ("C0015967",), ("fever", "cold"), ("C0015967", "C1"))

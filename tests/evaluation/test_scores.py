@@ -92,6 +92,7 @@ def test_baselines_rank_by_letters():
     assert meaning(texts).tolist() == [[1], [1], [1]]
     assert letters(texts)[:2].tolist() == [[2], [4]]
     assert tfidf(NAMES, 99)(texts).shape == (3, 5)  # no more than the dictionary holds
+    assert tfidf(NAMES, 2)([]).shape == fuzzy(NAMES, 2)([]).shape == (0, 2)
 
 
 def test_an_encoder_on_a_benchmark_equals_vectors_compared_one_by_one():

@@ -33,6 +33,7 @@ def test_a_csv_is_linked_in_parts_with_every_row_kept(link, tmp_path, monkeypatc
     assert count == 4 and not list(tmp_path.glob("partial-*"))
     assert out["id"].tolist() == ["1", "1", "NA", "3", "3", "4", "4"]
     assert out["accepted"].tolist() == ["True", "False", "", "False", "False", "True", "False"]
+    assert link("term\n\u200b\n\ufeff \n")[1][1:] == [["\u200b", *[""] * 5], ["\ufeff ", *[""] * 5]]
     assert out.loc[out["id"] == "4", "cui"].tolist() == ["C2", "C1"] and out["term"][3] == long
 
 
@@ -47,6 +48,7 @@ def test_a_csv_is_linked_by_the_long_form_that_its_context_gives(link):
 
 
 @pytest.mark.parametrize("data, column, message", [
+    (b"id,term\n1,x\n", "", "no column ''; its columns are: id, term"),
     (b"id,term\n1,x\n", "mention", "no column 'mention'; its columns are: id, term"),
     (b"term\nfi\xe8vre\n", "term", "line 2: not utf-8-sig .*cp1252"), (b"", "term", "is empty"),
     (b"term\n", "term", "no rows"), (b"id,term\n1,x\n2,y,z\n", "term", "line 3"),
@@ -147,9 +149,25 @@ def test_the_command_writes_beside_the_file_and_says_what_it_cannot_do(saved, tm
             (["--column", "no"], "in.csv", "no column 'no'"), ([], "none.csv", "none.csv"),
             (["--linker", str(tmp_path / "x")], "in.csv", "run notebook 07"),
             (["--column", "term", "--threshold", "75"], "in.csv", "the threshold is 75"),
-            (["--column", "term", "--k", "0"], "in.csv", "k is 0")):
+            (["--column", "term", "--k", "0"], "in.csv", "k is 0"),
+            (["--column", ""], "in.csv", "no column ''"),
+            (["--output", str(tmp_path)], "in.csv", "is a folder: name a file")):
         code, _, error = link(*arguments, file=file)
         assert code == 2 and message in error and "Traceback" not in error
     (saved / "manifest.json").write_text("{}")
     code, _, error = link("--column", "term")
     assert code == 2 and len(error.splitlines()) == 1 and "save the linker again" in error
+
+
+def test_a_target_that_is_a_folder_is_refused_before_linking(link, tmp_path, monkeypatch):
+    monkeypatch.setattr(linker_module, "encode", None)
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(ValueError, match="out.csv is a folder: name a file"):
+        link("term\nfever\n")
+
+
+def test_a_wave_in_the_commands_paths_is_the_home_folder(saved, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in.csv").write_text("mention\nwide nose\n")
+    assert main(["link", "~/in.csv", "--linker", "~/linker", "--output", "~/new.csv"]) == 0
+    assert str(tmp_path / "new.csv") in capsys.readouterr().out and (tmp_path / "new.csv").exists()

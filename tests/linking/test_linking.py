@@ -56,6 +56,17 @@ def test_cached_vectors_do_not_depend_on_the_encoders_own_pooling(encoder, tmp_p
     assert all(np.array_equal(both[pooling], again[pooling]) for pooling in both)
 
 
+def test_cached_vectors_that_are_damaged_or_of_another_shape_are_made_anew(encoder, tmp_path):
+    first = encode_cached(encoder, ["gout", "flu"], tmp_path)["mean"]
+    file, = tmp_path.iterdir()
+    whole = file.read_bytes()
+    np.save(tmp_path / "other.npy", first[:1])
+    for content in (b"", whole[:40], whole[:-4], (tmp_path / "other.npy").read_bytes()):
+        file.write_bytes(content)
+        assert np.array_equal(encode_cached(encoder, ["gout", "flu"], tmp_path)["mean"], first)
+        assert file.read_bytes() == whole
+
+
 @pytest.mark.parametrize("name", ["minilm", "e5-multilingual"])
 def test_a_saved_encoder_has_the_same_fingerprint(name, tmp_path):
     encoder = load_encoder(name, num_layers=1, device="cpu")
@@ -88,7 +99,8 @@ def test_linker_gives_distinct_concepts_and_survives_saving(encoder, tmp_path):
         linker.link("heart attack", only=nose[:2])
 
 
-@pytest.mark.parametrize("mentions", ["", "  ", [], ["", "\t"]])
+@pytest.mark.parametrize("mentions", ["", "  ", [], ["", "\t"], "\u200b",
+                                      ["\ufeff", "\u00ad", "\x00", "\u2060 \u200d"]])
 def test_a_blank_mention_has_no_answer(linker, mentions):
     assert linker.link(mentions).empty
     assert list(linker.link(mentions)) == ["mention", "rank", "cui", "name", "score"]
@@ -98,6 +110,46 @@ def test_blank_mentions_between_others_are_left_out(linker):
     answer = linker.link(["wide nose", " ", "heart attack", ""], k=1)
     assert answer["mention"].tolist() == ["wide nose", "heart attack"]
     assert answer["cui"].tolist() == ["C2", "C1"]
+
+
+@pytest.mark.parametrize("mentions", [None, 5, float("nan")])
+def test_mentions_that_are_no_texts_are_refused_in_a_sentence(linker, mentions):
+    with pytest.raises(ValueError, match=f"mentions are {mentions}: give a text or a list"):
+        linker.link(mentions)
+
+
+@pytest.mark.parametrize("row", [("C2", ""), ("C2", "\u200b"), ("", "flu"), (" ", "flu"),
+                                 (None, "flu"), (float("nan"), "flu"), ("C2", None)])
+def test_a_row_of_a_terminology_without_its_concept_or_name_is_refused(linker, row):
+    names = pd.DataFrame([("C1", "gout"), row], columns=["cui", "name"])
+    with pytest.raises(ValueError, match="row 1 of the terminology"):
+        Linker.from_terminology(linker.encoder, names)
+
+
+def test_a_terminology_that_lacks_a_column_or_has_other_vectors_is_refused(linker):
+    for column in ("cui", "name"):
+        with pytest.raises(ValueError, match=f"no column '{column}'"):
+            Linker.from_terminology(linker.encoder, linker.names.drop(columns=column))
+    for shape in ((3, 384), (2, 383), (2,), (2, 384, 1)):
+        with pytest.raises(ValueError, match=r"the names need \(2, 384\)"):
+            Linker.from_terminology(linker.encoder, linker.names, vectors=np.ones(shape, "f4"))
+
+
+@pytest.mark.parametrize("only", [
+    [False, True], np.array([False, True]), np.array([False, True], object),
+    pd.Series([False, True]), pd.Series([False, True], dtype="boolean")])
+def test_a_restriction_is_a_boolean_for_each_name(linker, only):
+    assert linker.link("heart attack", only=only)["cui"].tolist() == ["C2"]
+
+
+@pytest.mark.parametrize("only, message", [
+    ([0, 1], "row numbers"), ([1], "row numbers"), ([True, float("nan")], "missing values"),
+    (pd.Series([True, pd.NA], dtype="boolean"), "missing values"), ([True, None], "missing"),
+    (5, "row numbers"), (["yes", ""], "row numbers"), (np.ones((2, 1), bool), "row numbers"),
+    ([True], "1 values for 2"), (pd.Series([True, False], index=[1, 0]), "linker.names")])
+def test_a_restriction_of_anything_else_is_refused(linker, only, message):
+    with pytest.raises(ValueError, match=f"the restriction .*{message}"):
+        linker.link("heart attack", only=only)
 
 
 @pytest.mark.parametrize("mention", [None, float("nan"), 5])
@@ -161,6 +213,29 @@ def test_a_manifest_with_a_value_of_another_kind_is_refused(saved):
         Linker.load(saved)
 
 
+@pytest.mark.parametrize("part", ["names.tsv", "vectors.npy", "index.faiss"])
+def test_a_part_of_another_linker_of_the_same_shape_is_refused(encoder, part, tmp_path):
+    rows = pd.DataFrame({"cui": ["C1", "C2"], "name": ["heart attack", "wide nose"]})
+    other = rows.assign(cui=rows["cui"][::-1].tolist())
+    if part != "names.tsv":
+        other = other[::-1]
+    for name, names in (("mine", rows), ("other", other)):
+        linker = Linker.from_terminology(encoder, names, index="hnsw")
+        linker.save(tmp_path / name)
+    assert Linker.load(tmp_path / "mine").link("wide nose", k=1)["cui"].tolist() == ["C2"]
+    (tmp_path / "other" / part).replace(tmp_path / "mine" / part)
+    with pytest.raises(ValueError, match=f"{part} is not the one that was saved: save the linker"):
+        Linker.load(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("changes", [{"index": "foo"}, {"sha256": 5}])
+def test_a_manifest_of_an_unknown_index_or_without_hashes_is_refused(saved, changes):
+    said = json.loads((saved / "manifest.json").read_text())
+    (saved / "manifest.json").write_text(json.dumps(said | changes))
+    with pytest.raises(ValueError, match="manifest.json.*save the linker again"):
+        Linker.load(saved)
+
+
 def test_vectors_that_are_missing_cut_or_of_another_width_are_refused(saved):
     file = saved / "vectors.npy"
     np.save(file, np.ones((3, 7), "f4"))
@@ -192,7 +267,7 @@ def test_an_index_that_is_missing_or_cut_is_refused(encoder, tmp_path):
 
 
 def test_names_with_line_ends_tabs_and_quotes_load_again(encoder, tmp_path):
-    odd = ["gout\rfoot", "gout\nfoot", "gout\r\nfoot", 'a "b"', '"', "tab\tbed", "", "NA"]
+    odd = ["gout\rfoot", "gout\nfoot", "gout\r\nfoot", 'a "b"', '"', "tab\tbed", "NA"]
     names = pd.DataFrame({"cui": [f"C{i}" for i in range(len(odd))], "name": odd, "source": "X"})
     linker = Linker.from_terminology(encoder, names)
     again = Linker.load(linker.save(tmp_path / "linker"))
@@ -232,7 +307,18 @@ def test_a_compressed_index_of_few_names_can_be_saved(encoder, tmp_path):
     ("RLS", "RLS (see below); AS (restless legs syndrome)", "RLS"),
     ("RLS", "XRLS (restless legs syndrome)", "RLS"), ("RLS", "RLS (12 mg)", "RLS"),
     ("pain", "pain (in posterior arm internally near)", "pain"), ("", "x (y z)", ""),
-    (" ", "x (y z)", " ")])
+    (" ", "x (y z)", " "), ("RLS", None, "RLS"), ("RLS", float("nan"), "RLS"),
+    # line ends, quotation marks and square brackets
+    ("RLS", "Seen for restless\r\nlegs  syndrome\n(RLS).", "restless legs syndrome"),
+    ("RLS", "restless\rlegs syndrome (RLS)", "restless legs syndrome"),
+    ("RLS", "RLS (restless\nlegs syndrome)", "restless legs syndrome"),
+    ("RLS", "restless legs\n\nsyndrome (RLS)", "RLS"),
+    ("RLS", '"RLS" (restless legs syndrome)', "restless legs syndrome"),
+    ("RLS", "\u201cRLS\u201d (restless legs syndrome)", "restless legs syndrome"),
+    ("RLS", "RLS [restless legs syndrome]", "restless legs syndrome"),
+    ("RLS", "restless legs syndrome [RLS]", "restless legs syndrome"),
+    ("RLS", "RLS (restless legs syndrome [mild])", "restless legs syndrome [mild]"),
+    ("RLS", "open ( bracket\nrestless legs syndrome (RLS)", "restless legs syndrome")])
 def test_an_abbreviation_becomes_what_its_text_says(mention, text, long):
     handlers = logging.getLogger().handlers[:]
     assert expand(mention, text) == long

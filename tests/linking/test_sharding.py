@@ -66,6 +66,17 @@ def test_shards_that_do_not_belong_are_refused(encoder, names, tmp_path):
         encode_shards(encoder, [], tmp_path / "none")
 
 
+def test_shards_without_their_manifest_are_refused_and_any_rank_may_come_first(encoder, tmp_path):
+    paths = encode_shards(encoder, NAMES, tmp_path, size=100, rank=1, processes=2)
+    encode_shards(encoder, NAMES, tmp_path, size=100, processes=2)
+    (tmp_path / "manifest.json").unlink()
+    before = [path.read_bytes() for path in paths]
+    for other in (replace(encoder, pooling="cls"), encoder):
+        with pytest.raises(ValueError, match="without the manifest.*another folder or remove"):
+            encode_shards(other, NAMES[::-1], tmp_path, size=100)
+    assert [path.read_bytes() for path in paths] == before and len(list(tmp_path.iterdir())) == 3
+
+
 @pytest.mark.parametrize("changes", [{"pooling": "cls"}, {"prefix": "query: "}, {"lower": True},
                                      {"max_length": 12}])
 def test_shards_of_the_same_weights_with_other_settings_are_refused(
@@ -78,7 +89,9 @@ def test_shards_of_the_same_weights_with_other_settings_are_refused(
         encode_shards(other, NAMES, tmp_path, size=250)
 
 
-@pytest.mark.parametrize("text", ["{}", "", "[]", '{"names": "many", "size": 1}'])
+@pytest.mark.parametrize("text", [
+    "{}", "", "[]", '{"names": "many", "size": 1}', '{"names": 3, "size": 0, "dimension": 384}',
+    '{"names": -1, "size": 5, "dimension": 384}'])
 def test_a_manifest_that_says_nothing_is_refused(encoder, tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match="manifest.json"):
@@ -134,7 +147,8 @@ def command(tmp_path, capsys):
     ("id,name\nC1,gout\n", "line 1: no column 'cui'; its columns are: id,name"),
     ("cui\tname\nC1\tgout\t\nC2\tflu\t\n", "line 2: the header has 2 cells, this row has 3"),
     ('cui\tname\nC1\t"gout\nC2\tflu\n', "line 2: a quotation mark is not closed"),
-    ("cui\tname\n", "there are no names to encode")])
+    ("cui\tname\n", "there are no names to encode"),
+    ("cui\tname\nC1\tgout\nC2\t\u200b\n", "row 1 of "), ("cui\tname\n\tgout\n", "row 0 of ")])
 def test_a_wrong_names_file_is_refused_in_one_line(command, tmp_path, text, message):
     code, said = command(text)
     assert code == 2 and message in said and len(said.splitlines()) == 1
@@ -151,6 +165,20 @@ def test_wrong_settings_are_refused_in_one_line(command, tmp_path):
                           (["--output", str(tmp_path / "file")], "file")):
         code, said = command(text, *more)
         assert code == 2 and message in said and len(said.splitlines()) == 1
+    for more, message in ((["--linker", str(tmp_path / "shards")], "where the shards go"),
+                          (["--output", str(tmp_path / "new/s"), "--linker", str(tmp_path / "new")],
+                           "where the shards go")):
+        code, said = command(text, *more)
+        assert code == 2 and message in said and len(said.splitlines()) == 1
     code, said = command(text, model=str(tmp_path / "no-model"))
     assert code == 2 and "no-model" in said and len(said.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / "shards").exists()
+
+
+def test_a_wave_in_a_path_is_the_home_folder(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for more in (["--names", "~/none.tsv"], ["--linker", "~/shards"]):
+        code, said = command("cui\tname\nC1\tgout\n", *more)
+        assert code == 2 and ("where the shards go" in said or str(tmp_path / "none.tsv") in said)
+    with pytest.raises(ValueError, match="no column 'name'"):
+        linker_of_shards(None, pd.DataFrame({"cui": ["C1"]}), tmp_path)

@@ -44,6 +44,28 @@ def test_a_damaged_one_is_passed_over_with_a_warning(tmp_path, name, damage):
         assert load_checkpoint(tmp_path, ABOUT)[0] == 1
 
 
+@pytest.mark.parametrize("mark", ["[]", '{"sha256": []}', "3", "null", "{}"])
+def test_a_list_of_sums_that_is_none_is_passed_over(tmp_path, mark):
+    save(tmp_path, 1)
+    (save(tmp_path, 2) / "checkpoint.json").write_text(mark)
+    with pytest.warns(UserWarning, match="step-00000002 is cut short or damaged"):
+        assert load_checkpoint(tmp_path, ABOUT)[0] == 1
+
+
+def test_folders_of_the_reader_are_never_deleted(tmp_path):
+    for mine in ("partial-notes", "partial-x/step-00000001/a", "partial-x/step-mine", "step-by-step/b",
+                 "step-00000000/photos"):
+        (tmp_path / mine).mkdir(parents=True)
+    (tmp_path / "partial-file").write_text("mine")
+    (tmp_path / "step-1").write_text("mine")
+    before = set(tmp_path.rglob("*"))
+    for step in (1, 2, 3):
+        save(tmp_path, step, keep=1)
+    assert {path for path in tmp_path.iterdir()} - before == {tmp_path / "step-00000003"}
+    assert before <= set(tmp_path.rglob("*"))
+    assert load_checkpoint(tmp_path, ABOUT)[0] == 3
+
+
 def test_a_full_disk_loses_nothing_and_says_so(tmp_path, monkeypatch):
     save(tmp_path, 1)
 

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoTokenizer, XLMRobertaConfig, XLMRobertaM
 
 from sapbert_utils.linking.export import to_sentence_transformers
 from sapbert_utils.model.__main__ import main
-from sapbert_utils.model.encoder import load_encoder, save_encoder
+from sapbert_utils.model.encoder import check_replaceable, load_encoder, save_encoder
 from sapbert_utils.model.encoding import encode, encode_poolings, forward_chunk, make_chunks, pool
 from sapbert_utils.model.precision import training_precision
 from sapbert_utils.model.randomness import Dropout
@@ -184,6 +184,12 @@ def test_what_is_no_text_is_refused_with_its_row(encoder, bad):
         encode(encoder, ["gout", "flu", bad, bad])
 
 
+@pytest.mark.parametrize("bad", ["gout", "", None])
+def test_what_is_no_list_of_names_is_refused(encoder, bad):
+    with pytest.raises(ValueError, match=f"the names are {bad!r}: give a list of names"):
+        encode(encoder, bad)
+
+
 def test_no_names_give_no_vectors(encoder):
     assert encode(encoder, []).shape == (0, 384)
     assert {p: v.shape for p, v in encode_poolings(encoder, [], ["cls", "mean"]).items()} == {
@@ -204,8 +210,9 @@ def test_other_models_are_cut_to_their_lowest_layers_also_when_saved(tiny_folder
     again = load_encoder(str(save_encoder(cut, tmp_path / "cut")))
     assert again.model.config.num_hidden_layers == 1
     assert np.allclose(encode(again, NAMES), vectors, atol=1e-6)
-    with pytest.raises(ValueError, match="num_layers is -1: keep at least one layer"):
-        load_encoder(folder, num_layers=-1)
+    for count in (0, -1):
+        with pytest.raises(ValueError, match=f"num_layers is {count}: keep at least one layer"):
+            load_encoder(folder, num_layers=count)
 
 
 def test_a_model_without_a_list_of_layers_loads_whole_and_refuses_to_be_cut(tiny_folder):
@@ -232,6 +239,60 @@ def test_max_length_beyond_the_models_positions_is_refused(tiny_folder, kind, ro
     message = f"max_length is {positions + 1}, but this model has positions for {positions} tokens"
     with pytest.raises(ValueError, match=message):
         load_encoder(folder, max_length=positions + 1)
+
+
+@pytest.mark.parametrize("length", [-1, 0, 1, 2])
+def test_a_length_for_special_tokens_alone_is_refused(tiny_folder, length):
+    for kind in ("bert", "xlm-roberta"):
+        with pytest.raises(ValueError, match=f"max_length is {length}: give 3 or more"):
+            load_encoder(tiny_folder(kind), max_length=length)
+    assert load_encoder(tiny_folder("bert"), max_length=3).max_length == 3
+
+
+def test_a_tilde_is_the_home_folder(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    whole = encode(load_encoder(tiny_folder("bert")), NAMES)
+    assert np.array_equal(encode(load_encoder("~/bert"), NAMES), whole)
+
+
+@pytest.mark.parametrize("file, content, message", [
+    ("model.safetensors", None, "weights: SafetensorError"), ("model.safetensors", "", "weights: SafetensorError"),
+    ("config.json", {"hidden_size": 32}, "config.json and weights: RuntimeError"),
+    ("config.json", {"hidden_size": "x"}, "config.json and weights: .*'hidden_size'"),
+    ("config.json", None, "config.json and weights: OSError"),
+    ("tokenizer.json", "{}", "tokenizer: KeyError"), ("tokenizer.json", None, "tokenizer: "),
+    ("tokenizer.json", "gone", "no fast tokenizer .tokenizer.json"),
+    ("sapbert.json", {"colour": "red"}, "sapbert.json is damaged .colour is 'red'"),
+    ("sapbert.json", {"max_length": "25"}, "sapbert.json is damaged .max_length is '25'"),
+    ("sapbert.json", "[]", "sapbert.json is damaged"), ("sapbert.json", None, "sapbert.json is damaged")])
+def test_a_damaged_model_is_named_with_its_file(tiny_folder, file, content, message):
+    folder = tiny_folder("bert")
+    (Path(folder) / "sapbert.json").write_text('{"pooling": "mean", "max_length": 20, "prefix": "", "lower": true}')
+    assert load_encoder(folder).max_length == 20
+    path = Path(folder) / file
+    if content is None:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif content == "gone":  # BERT's own would then know its special tokens alone
+        path.unlink()
+        path.with_name("tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    elif isinstance(content, dict):
+        path.write_text(json.dumps(json.loads(path.read_text()) | content))
+    else:
+        path.write_text(content)
+    with pytest.raises((OSError, ValueError), match=message) as error:
+        load_encoder(folder)
+    assert folder in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_notes.md", "tokenizer_old/", "vocab.mine", "my.model", "README.md/",
+                                  "model_notes.safetensors.bak"])
+def test_a_file_that_is_only_called_much_like_a_models_is_the_readers(tmp_path, name):
+    for own in ("sapbert.json", "model-00001-of-00002.safetensors", "sentencepiece.bpe.model", "vocab.txt"):
+        (tmp_path / own).write_text("{}")
+    check_replaceable(tmp_path)
+    (tmp_path / name / "inside" if name.endswith("/") else tmp_path / name).mkdir(parents=True)
+    with pytest.raises(FileExistsError, match=f"holds '{name.rstrip('/')}'"):
+        check_replaceable(tmp_path)
 
 
 @pytest.mark.parametrize("left", ["notes.txt", "photos", "mywork", "a model of someone else"])
@@ -277,7 +338,8 @@ def saved_by_sentence_transformers(folder, pooling, **more):
 @pytest.mark.parametrize("pooling", [
     {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True,
      "pooling_mode_max_tokens": False},
-    {"embedding_dimension": 16, "pooling_mode": "mean"}])
+    {"embedding_dimension": 16, "pooling_mode": "mean"},
+    {"embedding_dimension": 16, "pooling_mode": ["mean"]}])
 def test_a_model_of_sentence_transformers_pools_as_it_was_saved(tiny_folder, pooling):
     folder = saved_by_sentence_transformers(tiny_folder("bert"), pooling, after=["Normalize"], **{
         "sentence_bert_config.json": {"max_seq_length": 40, "do_lower_case": True},
@@ -285,9 +347,29 @@ def test_a_model_of_sentence_transformers_pools_as_it_was_saved(tiny_folder, poo
     found = load_encoder(folder)
     assert (found.pooling, found.lower, found.prefix, found.max_length) == ("mean", True, "a ", 25)
     assert load_encoder(folder, pooling="cls", prefix="").pooling == "cls"
+    if isinstance(pooling.get("pooling_mode"), list):
+        return  # an old form, which not every release of theirs reads
     theirs = SentenceTransformer(folder, device="cpu").encode(["a GOUT"], prompt="")
     ours = encode(found, ["gout"])
     assert np.allclose(theirs, ours / np.linalg.norm(ours), atol=1e-5)
+
+
+@pytest.mark.parametrize("modules", [None, "[]"])
+def test_a_pooling_is_read_also_where_the_list_of_modules_is_lost(tiny_folder, modules):
+    folder = saved_by_sentence_transformers(tiny_folder("bert"), {"pooling_mode": "mean"})
+    (Path(folder) / "modules.json").write_text(modules or "")
+    if modules is None:
+        (Path(folder) / "modules.json").unlink()
+    assert load_encoder(folder).pooling == "mean"
+
+
+@pytest.mark.parametrize("file, content", [
+    ("modules.json", {"type": "x"}), ("modules.json", ["x"]), ("modules.json", [{"path": "1_Pooling"}]),
+    ("modules.json", [{"type": 1}]), ("modules.json", 0), ("1_Pooling/config.json", ["mean"])])
+def test_a_damaged_file_of_sentence_transformers_is_named(tiny_folder, file, content):
+    folder = saved_by_sentence_transformers(tiny_folder("bert"), {"pooling_mode": "mean"}, **{file: content})
+    with pytest.raises(ValueError, match=f"{folder}: {file} is damaged"):
+        load_encoder(folder)
 
 
 @pytest.mark.parametrize("pooling, after, what", [
@@ -305,3 +387,11 @@ def test_the_exported_folder_comes_back_with_its_pooling(encoder, tmp_path):
     again = load_encoder(str(to_sentence_transformers(encoder, tmp_path / "st")))
     assert again.pooling == "mean"
     assert np.allclose(encode(again, ["Gout"]), encode(encoder, ["Gout"]), atol=1e-5)
+
+
+def test_a_model_with_fewer_weights_than_its_config_says_is_refused(tiny_folder):
+    folder = tiny_folder("bert")
+    config = json.loads(Path(folder, "config.json").read_text())
+    Path(folder, "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
+    with pytest.raises(OSError, match="the weights have no .*layer.3.*, which config.json speaks of"):
+        load_encoder(folder)

@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+import warnings
 from dataclasses import replace
 
 import pandas as pd
@@ -14,6 +15,7 @@ from tiny import PAIRS, flat, tiny
 from sapbert_utils.model.batches import batches, labels_of_ambiguous
 from sapbert_utils.model.encoder import load_encoder
 from sapbert_utils.model.encoding import encode
+from sapbert_utils.model.history import History
 from sapbert_utils.model.losses import get_loss
 from sapbert_utils.model.recipes import RECIPES, get_recipe, learning_rate_factor
 from sapbert_utils.model.step import train_step
@@ -90,11 +92,50 @@ def test_the_checkpoint_says_where_to_go_on_when_the_history_lacks_lines(loaded,
     history.write_text("".join(history.read_text().splitlines(keepends=True)[:1]))
     for folder in (tmp_path / "whole", tmp_path / "cut"):
         encoder = copy.deepcopy(loaded)
-        records = train(encoder, PAIRS, recipe, steps=6, folder=folder, checkpoint_every=3,
-                        resume=True)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            records = train(encoder, PAIRS, recipe, steps=6, folder=folder, checkpoint_every=3,
+                            resume=True)
+        said = [str(w.message) for w in caught if "history.jsonl" in str(w.message)]
+        assert len(said) == (folder.name == "cut")
+        assert all("records of 1 steps, but the checkpoint is of step 3" in text for text in said)
         ends.append((flat(encoder), [r["step"] for r in records]))
     assert torch.equal(ends[0][0], ends[1][0])
     assert ends[0][1] == [1, 2, 3, 4, 5, 6] and ends[1][1] == [1, 4, 5, 6]
+
+
+RECORD = '{"step": 1, "loss": 0.5, "kept": 1.0, "lr": 0.1, "seconds": 0.1}\n'
+
+
+@pytest.mark.parametrize("line, text", [
+    (1, "my notes"), (1, '{"epoch": 1}\n'), (1, '{"step": 1, "note": "mine"}\n'), (2, RECORD + "\n"),
+    (2, RECORD + '{"loss": 0.1, "st'), (2, RECORD + "[1]\n" + RECORD), (1, '{"step": 1, "lo\n' + RECORD),
+    (1, '{"step": "one", "seconds": 1}\n'), (1, "3\n")])
+def test_a_history_that_is_not_ours_is_refused_with_its_line_and_stays(tmp_path, line, text):
+    (tmp_path / "history.jsonl").write_text(text)
+    for done in (0, 1):
+        with pytest.raises(ValueError, match=f"line {line} of .*history.jsonl is no record"):
+            History(tmp_path, True, done)
+    assert (tmp_path / "history.jsonl").read_text() == text
+
+
+def test_a_last_line_that_a_kill_cut_does_not_keep_a_run_from_going_on(tmp_path):
+    (tmp_path / "history.jsonl").write_text(RECORD + '{"step": 2, "loss": 0.')
+    assert History(tmp_path, True, 1).records == [json.loads(RECORD)]
+    assert (tmp_path / "history.jsonl").read_text() == RECORD
+
+
+@pytest.mark.parametrize("name, good, bad", [
+    ("batch_size", 1, (0, -5)), ("epochs", 1, (0, -1)), ("max_length", 3, (0, 1, 2)), ("lora_rank", 0, (-1,)),
+    ("learning_rate", 0.0, (float("inf"), float("nan"), -1e-3)), ("weight_decay", 0.0, (float("nan"), -1)),
+    ("dropout", 0.0, (75, 1, -1)), ("margin", float("inf"), (float("nan"), -3))])
+def test_a_setting_out_of_its_range_is_refused_by_name(name, good, bad):
+    assert getattr(tiny(**{name: good}), name) == good
+    for value in bad:
+        with pytest.raises(ValueError, match=f"{name} is {value}: give .* or more"):
+            tiny(**{name: value})
+    with pytest.raises(ValueError, match="dropout is 75: give 0 or more and less than 1"):
+        tiny(dropout=75)
 
 
 def test_numbers_read_every_few_steps_are_those_of_every_step(loaded, tmp_path):

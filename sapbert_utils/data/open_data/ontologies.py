@@ -38,6 +38,11 @@ class Term:
     parents: tuple[str, ...] = field(default=(), compare=False)
 
 
+def is_blank(name: str) -> bool:
+    """Say whether a name has no visible letter, but white space or marks such as U+200B alone."""
+    return all(letter.isspace() or unicodedata.category(letter) in ("Cf", "Cc") for letter in name)
+
+
 def clean(name: str) -> str:
     """Write a name in NFC, and each run of white space as one blank.
 
@@ -80,7 +85,8 @@ def parse_obo(text: str, source: str, file: str) -> Iterator[Term]:
         lines_of.setdefault(code, []).extend(lines)
     for code, lines in lines_of.items():
         term = _obo_term(source, code, lines, file)
-        if not any(tag == "is_obsolete" and _bare(value) == "true" for _, tag, value in lines):
+        if not any(tag == "is_obsolete" and _bare(value).lower() == "true"
+                   for _, tag, value in lines):
             yield term
 
 
@@ -88,16 +94,24 @@ def _term_stanzas(text: str) -> Iterator[tuple[int, list[OboLine]]]:
     """Yield the [Term] stanzas: the number of the first line, then the lines."""
     stanza, start = "", 0
     lines: list[OboLine] = []
+    begun, first = "", 0  # a line that goes on in the next, and its number
     # Split at \n only: splitlines() would cut a name at U+2028 or U+0085.
-    # "[end]" is not in the file; it ends the last stanza.
-    for number, line in enumerate([*text.split("\n"), "[end]"], 1):
+    # "" and "[end]" are not in the file; they end its last line and the last stanza.
+    for number, line in enumerate([*text.split("\n"), "", "[end]"], 1):
+        first = first if begun else number
+        line = begun + line.removesuffix("\r")
+        # It goes on after a backslash at its end, unless that is itself escaped.
+        if (len(line) - len(line.rstrip("\\"))) % 2:
+            begun = line[:-1]
+            continue
+        begun, line = "", line.strip()
         if line.startswith("["):
             if stanza == "[Term]":
                 yield start, lines
-            stanza, start, lines = line.strip(), number, []
-        elif ": " in line:
-            tag, _, value = line.partition(": ")
-            lines.append((number, tag, value))
+            stanza, start, lines = line.partition("!")[0].rstrip(), first, []
+        elif ":" in line:
+            tag, _, value = line.partition(":")
+            lines.append((first, tag.rstrip(), value.lstrip()))
 
 
 def _obo_term(source: str, code: str, lines: list[OboLine], file: str) -> Term:
@@ -138,7 +152,7 @@ def _unescaped(text: str) -> str:
 
 def _some_name(name: str, where: str) -> str:
     name = clean(name)
-    if not name:
+    if is_blank(name):
         raise ValueError(f"{where}: a name is empty; remove the line or write the name")
     return name
 
