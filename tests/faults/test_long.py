@@ -74,7 +74,7 @@ print(json.dumps([[r["loss"] for r in history], encode(encoder, ["gout", "heart 
     one, two = in_a_process(code, 1), in_a_process(code, 2)
     assert one == in_a_process(code, 1) and two == in_a_process(code, 2)
     for some, others in zip(one, two):
-        assert some == pytest.approx(others, rel=1e-3, abs=1e-4)
+        assert some == pytest.approx(others, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.skipif(not STRESS, reason="part of the long form: make stress")
