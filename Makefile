@@ -43,7 +43,7 @@ reproduce: $(INSTALLED)
 test: $(INSTALLED)
 	@echo "Testing: modules, style, the smoke chain, then every cell of every notebook with the smoke profile"
 	@# two files at a time, on one thread each: most tests wait for imports and for kernels to start
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadgroup \
 		--nbval-lax --nbval-current-env tests notebooks $(ARGS)
 
 stress: $(INSTALLED)
