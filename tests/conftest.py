@@ -23,14 +23,6 @@ run = Run("{stem}", profile, seed)
 profile.data.mkdir(parents=True, exist_ok=True)'''
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Of several processes one runs a file, and one the notebooks, which read what those before them wrote."""
-    for item in items:
-        group = "notebooks" if item.path.suffix == ".ipynb" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
     """No variable of the caller reaches a test; runs go to the test's own folder."""
