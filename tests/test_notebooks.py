@@ -7,6 +7,7 @@ import nbformat
 import papermill
 import pytest
 
+from sapbert_utils.__main__ import main
 from sapbert_utils.course.notebooks import NOTEBOOKS, read_notebook
 from sapbert_utils.course.profiles import PROFILES
 from sapbert_utils.course.publishing import MAX_BYTES, METADATA, faults
@@ -109,3 +110,9 @@ def test_metadata_is_clean_and_the_file_small(path):
     assert all(set(c.metadata) <= {"tags"} for c in notebook.cells)
     assert path.stat().st_size <= MAX_BYTES
     nbformat.validate(notebook)
+
+
+def test_notebook_06_refuses_a_method_that_it_does_not_have(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path))
+    assert main(["run", "06", "--profile", "smoke", "-p", "method=pca"]) == 1
+    assert "unknown method 'pca'; choose umap or tsne" in capsys.readouterr().err
