@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -71,6 +72,38 @@ def test_a_second_run_of_the_maps_gives_the_same_coordinates(chain):
     done, _ = runner(chain[0], "run", "06", "--profile", "smoke")
     assert done.returncode == 0 and page.stat().st_mtime_ns > written, done.stdout + done.stderr
     assert page.read_bytes() == first
+
+
+def what_03_left(runs, place):
+    """A run folder of one's own, with the data and the English model of the chain."""
+    for part in ("data", "models/sapbert"):
+        shutil.copytree(runs / "smoke" / part, place / "smoke" / part,
+                        ignore=shutil.ignore_patterns("vectors"))
+    return place
+
+
+def metrics_of(runs, stem):
+    record = json.loads((runs / "smoke" / "results" / f"{stem}.json").read_text())
+    return {metric["name"]: metric["value"] for metric in record["metrics"]}
+
+
+def test_a_model_called_like_ours_gets_a_row_of_its_own(chain, tmp_path):
+    runs = what_03_left(chain[0], tmp_path / "runs")
+    other = shutil.copytree(runs / "smoke" / "models" / "sapbert", tmp_path / "sapbert")
+    done, _ = runner(runs, "run", "04", "--profile", "smoke", "-p", f"models={other}/")
+    assert done.returncode == 0, done.stdout + done.stderr
+    executed = (runs / "smoke" / "notebooks" / f"{STEMS[4]}.ipynb").read_text()
+    assert f"{other}/ cls·cosine" in executed and "sapbert mean·cosine" in executed
+    assert metrics_of(runs, STEMS[4]) == metrics_of(chain[0], STEMS[4])
+
+
+@pytest.mark.parametrize("sources", ["", " HPO, MONDO"])
+def test_notebook_07_takes_all_sources_and_blanks_between_them(chain, tmp_path, sources):
+    runs = what_03_left(chain[0], tmp_path / "runs")
+    done, _ = runner(runs, "run", "07", "--profile", "smoke", "-p", f"sources={sources}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, usual = (metrics_of(r, STEMS[7])["names in the index"] for r in (runs, chain[0]))
+    assert found == usual if sources else found > usual
 
 
 def test_each_notebook_alone_names_the_one_it_needs(tmp_path):

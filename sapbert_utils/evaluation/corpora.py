@@ -149,7 +149,8 @@ def read_cometa(folder: Path, split: str = "stratified", kind: str = "general",
                       Path(folder, "COMETA_id_sf_dictionary.txt"))
 
 
-def read_pubtator(path: Path, documents: Iterable[str | int] | None = None) -> list[tuple[str, str]]:
+def read_pubtator(path: Path,
+                  documents: Iterable[str | int] | None = None) -> list[tuple[str, str]]:
     """(mention, gold) of a PubTator file: MedMentions, or the raw NCBI-disease and BC5CDR.
 
     Several concepts of one mention come joined by ``|``, without prefixes such as ``UMLS:``;

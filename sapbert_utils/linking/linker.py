@@ -238,7 +238,7 @@ class Linker:
         """
         folder, advice = Path(folder), "save the linker again"
         said = read_manifest(folder, advice, model=str, dictionary=str, index=str, names=int,
-                             dimension=int)
+                             dimension=int, sha256=dict)
         if said["index"] not in INDEXES:
             raise ValueError(f"{folder}/manifest.json: no index {said['index']!r}; {advice}")
         encoder = load_encoder(str(folder / "encoder"))
@@ -253,8 +253,7 @@ class Linker:
         vectors, index = open_vectors(folder / "vectors.npy", *shape, advice), None
         if said["index"] != "exact":
             index = read_index(folder / "index.faiss", *shape, advice)
-        sums = read_manifest(folder, advice, sha256=dict)["sha256"] if "sha256" in said else {}
-        for part in set(PARTS).intersection(sums):  # older linkers have no sums
-            if sha256(folder / part) != sums[part]:
+        for part in PARTS:
+            if part in said["sha256"] and sha256(folder / part) != said["sha256"][part]:
                 raise ValueError(f"{folder / part} is not the one that was saved: {advice}")
         return cls(encoder, names, vectors, said["index"], index)

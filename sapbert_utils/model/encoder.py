@@ -94,12 +94,13 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
             model, about = AutoModel.from_pretrained(
                 folder, dtype=torch.float32, trust_remote_code=False, output_loading_info=True,
                 **_poolerless(folder))
-            # transformers would draw them at random; poolers are for other tasks
-            for key in sorted(key for key in about["missing_keys"] if "pooler" not in key):
-                raise ValueError(f"the weights have no {key}, which config.json speaks of")
+            # transformers draws missing weights at random; those of a pooler are not used here
+            missing = sorted(key for key in about["missing_keys"] if "pooler" not in key)
+            if missing:
+                raise ValueError(f"the weights lack {missing[0]}, which config.json asks for")
             part = "tokenizer"
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a damaged file raises what its reader stumbled on, be it a KeyError
+    except Exception as error:  # a damaged file raises whatever its reader stumbles on
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise OSError(f"no model {name!r}: give minilm, e5-multilingual, a folder with config.json "
                       f"and undamaged files, or a name on the Hugging Face hub with a network to "

@@ -32,10 +32,10 @@ class History:
         if folder and (folder / "history.jsonl").exists():
             self.records = _read(folder / "history.jsonl", done)
         if folder and writes:
-            if len(self.records) < done:
-                warnings.warn(f"{folder / 'history.jsonl'} has records of {len(self.records)} steps, "
-                              f"but the checkpoint is of step {done}: some are lost", stacklevel=2)
             self.file = folder / "history.jsonl"
+            if len(self.records) < done:
+                warnings.warn(f"{self.file} has records of {len(self.records)} steps, but the "
+                              f"checkpoint is of step {done}: some are lost", stacklevel=2)
             with whole_file(self.file) as partial:
                 partial.write_text(_lines(self.records), encoding="utf-8")
 

@@ -30,7 +30,7 @@ def saved_pooling(name: str, chosen: bool = False) -> dict[str, Any]:
         ValueError: its vectors are made in a way that we don't know.
     """
     modules = _read_json(name, "modules.json", list)
-    if not modules and _read_json(name, "1_Pooling/config.json"):  # the list is lost, the pooling is not
+    if not modules and _read_json(name, "1_Pooling/config.json"):  # the list of modules is lost
         modules = [{"type": "Pooling", "path": "1_Pooling"}]
     if not modules:
         return {}
@@ -49,7 +49,7 @@ def saved_pooling(name: str, chosen: bool = False) -> dict[str, Any]:
         if (unknown or pooling not in POOLINGS) and not chosen:
             what = f"the module {kind}" if unknown else f"the pooling {pooling}"
             raise ValueError(f"{name} was saved by sentence-transformers with {what}, which is "
-                             f"unknown here: choose a pooling, and take other vectors than its own")
+                             f"unknown here: choose a pooling; the vectors will not be its own")
     bert = _read_json(name, "sentence_bert_config.json") or {}
     prompts = _read_json(name, "config_sentence_transformers.json") or {}
     prefix = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"), "")

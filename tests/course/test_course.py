@@ -276,7 +276,8 @@ def test_the_kernel_gets_folders_from_home_as_absolute_paths(course, monkeypatch
     (["link", "terms.csv"], ["no linker in", "notebook 07", "--linker"]),
     (["link", "terms.csv", "--linker", "linker", "--output", "terms.csv"], ["terms.csv", "--output"]),
     (["link", "terms.csv", "--linker", "linker"], ["linker"]),
-    (["link", "terms.csv", "--linker", "linker", "--output", "linker"], ["linker is a folder", "--output"]),
+    (["link", "terms.csv", "--linker", "linker", "--output", "linker"],
+     ["linker is a folder", "--output"]),
     (["fetch", "cometa"], ["cometa cannot be fetched", "on request"]),
     (["fetch", "umls"], ["umls cannot be fetched"]),
 ])

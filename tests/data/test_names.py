@@ -62,12 +62,15 @@ def test_a_plain_string_is_one_item():
 
 def test_the_order_of_the_readers_engine_changes_nothing():
     names = table(C2=["cold"], C1=["b", "a", "cold", "d"])
-    found = [f(names) for f in (clean_names, make_pairs, ambiguous_names)] + [leave_out(names, "a")]
+    def made():
+        return [clean_names(names), make_pairs(names), ambiguous_names(names),
+                leave_out(names, "a")]
+
+    found = made()
     expected = [relation.fetchall() for relation in found]
     duckdb.sql("SET default_order = 'desc'")
     try:
-        again = [f(names) for f in (clean_names, make_pairs, ambiguous_names)] + [leave_out(names, "a")]
-        assert [relation.fetchall() for relation in again] == expected
+        assert [relation.fetchall() for relation in made()] == expected
     finally:
         duckdb.sql("RESET default_order")
 

@@ -147,7 +147,8 @@ def test_writing_refuses_what_would_break_the_file_and_keeps_the_old_one(tmp_pat
 def test_writing_refuses_a_missing_value_and_keeps_the_old_file(tmp_path, row, missing):
     path = write_pairs(make_pairs(table(C1=["a", "b"])), tmp_path / "pairs.txt")
     for rows in ([row], [("C1", "x", "y"), row]):
-        frame = pd.DataFrame([[cell or missing for cell in r] for r in rows], columns=["cui", "name1", "name2"])
+        frame = pd.DataFrame([[cell or missing for cell in r] for r in rows],
+                             columns=["cui", "name1", "name2"])
         with pytest.raises(ValueError, match="lacks a value; use clean_names"):
             write_pairs(frame, path)
     assert path.read_text() == "C1||a||b\n"

@@ -52,7 +52,8 @@ def test_windows_line_ends_and_a_last_line_without_one_are_read(tmp_path):
 @pytest.mark.parametrize("on_bad_line", ["stop", "skip"])
 @pytest.mark.parametrize("place", [0, 1, 4999])
 @pytest.mark.parametrize("end, other", [(b"\r\n", b"\n"), (b"\n", b"\r\n")])
-def test_one_line_that_ends_unlike_the_others_is_read_with_them(tmp_path, end, other, place, on_bad_line):
+def test_one_line_that_ends_unlike_the_others_is_read_with_them(tmp_path, end, other, place,
+                                                                on_bad_line):
     lines = [changed(STR=f"name {i}").encode() for i in range(5000)]
     rrf(tmp_path, *(line + (end if i == place else other) for i, line in enumerate(lines)))
     assert names(tmp_path, on_bad_line=on_bad_line) == [f"name {i}" for i in range(5000)]

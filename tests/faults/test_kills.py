@@ -33,7 +33,7 @@ def started(notebooks, runs):
 
 
 def outcome(runs):
-    """What a run leaves, without what differs from run to run: its records, and the names of its files."""
+    """A run's records, without what differs from run to run, and the names of its files."""
     records = {}
     for path in sorted(runs.glob("*/results/*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -79,7 +79,7 @@ def test_killed_at_random_moments_it_ends_as_undisturbed(course, tmp_path):
 def test_two_hundred_runs_leave_no_kernel_and_no_file(course, tmp_path):
     for _ in range(200):
         assert course.call("run", "02")[0] == 0
-    # a kernel ends within seconds of its notebook; the one that pytest itself may run in is no child
+    # a kernel ends within seconds of its notebook
     _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=10)
     assert alive == []
     assert psutil.Process().num_fds() < 100

@@ -23,28 +23,30 @@ from sapbert_utils.linking import Linker
 from sapbert_utils.model import encode, get_recipe, load_encoder, train
 def megabytes():
     return psutil.Process().memory_info().rss / 1e6
+def made_up(count):
+    return pd.DataFrame({"cui": [f"C{i:07}" for i in range(count)],
+                         "name1": [f"disease {i} of the heart" for i in range(count)],
+                         "name2": [f"heart disorder {i}" for i in range(count)]})
 """
 
 
 def in_a_process(code: str, threads: int = 2) -> list:
     """What Python code prints as JSON in a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, "-c", START + code], cwd=REPOSITORY, env=environment, capture_output=True,
-                          text=True)
+    environment = {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", START + code], cwd=REPOSITORY,
+                          env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_steps_take_no_more_memory_the_longer_they_go_on(tmp_path):
     seen = in_a_process(f"""
-pairs = pd.DataFrame([(f"C{{i:07}}", f"disease {{i}} of the heart", f"heart disorder {{i}}") for i in range(400)],
-                     columns=["cui", "name1", "name2"])
 seen, recipe = [], get_recipe("sapbert", batch_size=8, precision="fp32")
 def look(encoder):
     seen.append(megabytes())
     return len(seen)
-train(load_encoder("minilm", num_layers=1), pairs, recipe, steps={STEPS}, validate=look, validate_every={STEPS} // 10,
-      folder=Path({str(tmp_path / "run")!r}))
+train(load_encoder("minilm", num_layers=1), made_up(400), recipe, steps={STEPS}, validate=look,
+      validate_every={STEPS} // 10, folder=Path({str(tmp_path / "run")!r}))
 print(json.dumps(seen))""")
     assert len(seen) == 10 and max(seen[5:]) - seen[1] < ROOM, seen
 
@@ -56,7 +58,8 @@ def test_rows_of_a_file_take_no_more_memory_the_more_they_are(tmp_path):
             out.writelines(f"gout {i % 97},a line of the letter\n" for i in range(rows))
     short, after, count = in_a_process(f"""
 names = pd.DataFrame({{"cui": ["C1", "C2"], "name": ["gout", "flu"]}})
-linker, folder = Linker.from_terminology(load_encoder("minilm", num_layers=1), names), Path({str(tmp_path)!r})
+linker = Linker.from_terminology(load_encoder("minilm", num_layers=1), names)
+folder = Path({str(tmp_path)!r})
 linker.link_csv(folder / "short.csv", folder / "short.out.csv", "mention", k=1)
 short = megabytes()
 count = linker.link_csv(folder / "long.csv", folder / "long.out.csv", "mention", k=1)
@@ -66,11 +69,10 @@ print(json.dumps([short, megabytes(), count]))""")
 
 def test_the_number_of_threads_moves_no_vector_and_no_loss_beyond_rounding():
     code = """
-pairs = pd.DataFrame([(f"C{i:07}", f"disease {i} of the heart", f"heart disorder {i}") for i in range(64)],
-                     columns=["cui", "name1", "name2"])
-encoder = load_encoder("minilm", num_layers=2)
-history = train(encoder, pairs, get_recipe("sapbert", batch_size=32, precision="fp32"), steps=4)
-print(json.dumps([[r["loss"] for r in history], encode(encoder, ["gout", "heart attack"]).ravel().tolist()]))"""
+encoder, recipe = load_encoder("minilm", num_layers=2), get_recipe("sapbert", batch_size=32,
+                                                                   precision="fp32")
+losses = [record["loss"] for record in train(encoder, made_up(64), recipe, steps=4)]
+print(json.dumps([losses, encode(encoder, ["gout", "flu"], precision="fp32").ravel().tolist()]))"""
     one, two = in_a_process(code, 1), in_a_process(code, 2)
     assert one == in_a_process(code, 1) and two == in_a_process(code, 2)
     for some, others in zip(one, two):
@@ -83,9 +85,11 @@ def test_the_smoke_chain_gives_the_same_metrics_with_one_thread_and_two(tmp_path
     for threads in (1, 2):
         runs = tmp_path / str(threads)
         environment = {k: v for k, v in os.environ.items() if k != "SAPBERT_BENCHMARKS"}
-        subprocess.run([sys.executable, "-m", "sapbert_utils", "reproduce", "--profile", "smoke"], cwd=REPOSITORY,
-                       env=environment | {"SAPBERT_RUNS": str(runs), "OMP_NUM_THREADS": str(threads)}, check=True)
-        metrics = [(path.stem, m["name"], m["value"]) for path in sorted(runs.glob("smoke/results/*.json"))
+        environment |= {"SAPBERT_RUNS": str(runs), "OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-m", "sapbert_utils", "reproduce", "--profile", "smoke"]
+        subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
+        metrics = [(path.stem, m["name"], m["value"])
+                   for path in sorted(runs.glob("smoke/results/*.json"))
                    for m in json.loads(path.read_text(encoding="utf-8"))["metrics"]
                    if m["unit"] not in ("s", "MB", "1/s") and "second" not in m["name"]]
         tables.append(metrics)

@@ -1,6 +1,5 @@
 """Notebook 01 on a small part of a UMLS release, as people cut it."""
 
-import os
 import subprocess
 import sys
 
@@ -9,8 +8,8 @@ import pytest
 from sapbert_utils.course.profiles import REPOSITORY
 from sapbert_utils.data.pairs import read_pairs
 
-ENGLISH = [("C0000001", "gout"), ("C0000001", " podagra "), ("C0000002", "renal calculus "), ("C0000002", "urolith"),
-           ("C0000003", "myopathy")]
+ENGLISH = [("C0000001", "gout"), ("C0000001", " podagra "), ("C0000002", "renal calculus "),
+           ("C0000002", "urolith"), ("C0000003", "myopathy")]
 
 
 def write_subset(folder, names, language):
@@ -21,8 +20,9 @@ def write_subset(folder, names, language):
 
 
 def notebook_01(folder, *parameters):
-    command = [sys.executable, "-m", "sapbert_utils", "run", "01", "--profile", "smoke", "-p", f"umls_dir={folder}"]
-    return subprocess.run([*command, *parameters], cwd=REPOSITORY, env=os.environ, capture_output=True, text=True)
+    command = [sys.executable, "-m", "sapbert_utils", "run", "01", "--profile", "smoke",
+               "-p", f"umls_dir={folder}", *parameters]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("mode", ["fixed", "compat"])
@@ -39,4 +39,4 @@ def test_a_release_without_english_says_what_is_missing(tmp_path):
     write_subset(tmp_path / "META", ENGLISH, "GER")
     done = notebook_01(tmp_path / "META")
     assert done.returncode == 1
-    assert "no English name is left at the stage 'language ENG': choose other filters" in done.stderr
+    assert "no English name is left at the stage 'language ENG': choose" in done.stderr

@@ -53,8 +53,8 @@ def test_a_list_of_sums_that_is_none_is_passed_over(tmp_path, mark):
 
 
 def test_folders_of_the_reader_are_never_deleted(tmp_path):
-    for mine in ("partial-notes", "partial-x/step-00000001/a", "partial-x/step-mine", "step-by-step/b",
-                 "step-00000000/photos"):
+    for mine in ("partial-notes", "partial-x/step-00000001/a", "partial-x/step-mine",
+                 "step-by-step/b", "step-00000000/photos"):
         (tmp_path / mine).mkdir(parents=True)
     (tmp_path / "partial-file").write_text("mine")
     (tmp_path / "step-1").write_text("mine")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny import PAIRS
 from transformers import AutoModel, AutoTokenizer
 
-from sapbert_utils.model.__main__ import _parse, main
+from sapbert_utils.model.__main__ import main
 from sapbert_utils.model.encoder import load_encoder
 from sapbert_utils.model.encoding import encode
 from sapbert_utils.model.precision import agreed_precision
@@ -183,7 +183,8 @@ def test_a_killed_process_resumes_to_the_weights_of_an_undisturbed_one(launch, t
 
 
 @pytest.mark.parametrize("option, value", [
-    ("--steps", "-3"), ("--keep", "0"), ("--validate-every", "-1"), ("--batch_size", "-5"), ("--epochs", "0"),
+    ("--steps", "-3"), ("--keep", "0"), ("--validate-every", "-1"), ("--batch_size", "-5"),
+    ("--epochs", "0"),
     ("--max_length", "2"), ("--learning_rate", "inf"), ("--margin", "nan"), ("--dropout", "75.0")])
 def test_a_number_that_means_nothing_is_refused_and_nothing_is_written(tmp_path, capsys, option, value):
     with pytest.raises(SystemExit) as stop:
@@ -207,7 +208,8 @@ def test_a_failure_of_the_training_is_one_line(tmp_path, capsys, monkeypatch, er
 @pytest.mark.parametrize("options, message", [
     (["--output", "."], "--output . has no name of its own: name a folder"),
     (["--output", "model", "--validation", "-1"], "-1 concepts cannot be held out of 12")])
-def test_an_option_without_a_meaning_is_refused_in_a_sentence(tmp_path, capsys, monkeypatch, options, message):
+def test_an_option_without_a_meaning_is_refused_in_a_sentence(tmp_path, capsys, monkeypatch,
+                                                              options, message):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(SystemExit) as stop:
@@ -216,9 +218,12 @@ def test_an_option_without_a_meaning_is_refused_in_a_sentence(tmp_path, capsys, 
     assert not list((tmp_path / "empty").iterdir())
 
 
-def test_a_tilde_in_an_option_is_the_home_folder(tmp_path, monkeypatch):
+def test_a_tilde_in_an_option_is_the_home_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
-    for option in ("--pairs", "--names"):
-        options, _ = _parse(["--output", "~/model", option, "~/file.txt"])
-        assert options.output == tmp_path / "model"
-        assert (options.pairs or options.names) == str(tmp_path / "file.txt")
+    (tmp_path / "taken").write_text("mine")
+    for output, option, named in (
+            ("~/model", "--pairs", "none.txt"), ("~/model", "--names", "none.txt"),
+            ("~/taken", "--pairs", "taken")):
+        with pytest.raises(SystemExit) as stop:
+            main(["--output", output, option, "~/none.txt", "--model", "minilm"])
+        assert stop.value.code == 2 and str(tmp_path / named) in capsys.readouterr().err

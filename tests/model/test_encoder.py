@@ -256,7 +256,8 @@ def test_a_tilde_is_the_home_folder(tiny_folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("file, content, message", [
-    ("model.safetensors", None, "weights: SafetensorError"), ("model.safetensors", "", "weights: SafetensorError"),
+    ("model.safetensors", None, "weights: SafetensorError"),
+    ("model.safetensors", "", "weights: SafetensorError"),
     ("config.json", {"hidden_size": 32}, "config.json and weights: RuntimeError"),
     ("config.json", {"hidden_size": "x"}, "config.json and weights: .*'hidden_size'"),
     ("config.json", None, "config.json and weights: OSError"),
@@ -264,10 +265,12 @@ def test_a_tilde_is_the_home_folder(tiny_folder, tmp_path, monkeypatch):
     ("tokenizer.json", "gone", "no fast tokenizer .tokenizer.json"),
     ("sapbert.json", {"colour": "red"}, "sapbert.json is damaged .colour is 'red'"),
     ("sapbert.json", {"max_length": "25"}, "sapbert.json is damaged .max_length is '25'"),
-    ("sapbert.json", "[]", "sapbert.json is damaged"), ("sapbert.json", None, "sapbert.json is damaged")])
+    ("sapbert.json", "[]", "sapbert.json is damaged"),
+    ("sapbert.json", None, "sapbert.json is damaged")])
 def test_a_damaged_model_is_named_with_its_file(tiny_folder, file, content, message):
     folder = tiny_folder("bert")
-    (Path(folder) / "sapbert.json").write_text('{"pooling": "mean", "max_length": 20, "prefix": "", "lower": true}')
+    settings = {"pooling": "mean", "max_length": 20, "prefix": "", "lower": True}
+    (Path(folder) / "sapbert.json").write_text(json.dumps(settings))
     assert load_encoder(folder).max_length == 20
     path = Path(folder) / file
     if content is None:
@@ -284,10 +287,12 @@ def test_a_damaged_model_is_named_with_its_file(tiny_folder, file, content, mess
     assert folder in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["tokenizer_notes.md", "tokenizer_old/", "vocab.mine", "my.model", "README.md/",
-                                  "model_notes.safetensors.bak"])
+@pytest.mark.parametrize("name", [
+    "tokenizer_notes.md", "tokenizer_old/", "vocab.mine", "my.model", "README.md/",
+    "model_notes.safetensors.bak"])
 def test_a_file_that_is_only_called_much_like_a_models_is_the_readers(tmp_path, name):
-    for own in ("sapbert.json", "model-00001-of-00002.safetensors", "sentencepiece.bpe.model", "vocab.txt"):
+    for own in ("sapbert.json", "model-00001-of-00002.safetensors", "sentencepiece.bpe.model",
+                "vocab.txt"):
         (tmp_path / own).write_text("{}")
     check_replaceable(tmp_path)
     (tmp_path / name / "inside" if name.endswith("/") else tmp_path / name).mkdir(parents=True)
@@ -326,7 +331,8 @@ def saved_by_sentence_transformers(folder, pooling, **more):
     """The files that sentence-transformers writes beside a model."""
     names = ["Transformer", "Pooling", *more.pop("after", [])]
     paths = ["", "1_Pooling", *(f"{i}_{name}" for i, name in enumerate(names[2:], 2))]
-    modules = [{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+    modules = [{"idx": i, "name": str(i), "path": path,
+                "type": f"sentence_transformers.models.{name}"}
                for i, (name, path) in enumerate(zip(names, paths))]
     files = {"modules.json": modules, "1_Pooling/config.json": pooling} | more
     for name, content in files.items():
@@ -336,8 +342,8 @@ def saved_by_sentence_transformers(folder, pooling, **more):
 
 
 @pytest.mark.parametrize("pooling", [
-    {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True,
-     "pooling_mode_max_tokens": False},
+    {"word_embedding_dimension": 16, "pooling_mode_cls_token": False,
+     "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": False},
     {"embedding_dimension": 16, "pooling_mode": "mean"},
     {"embedding_dimension": 16, "pooling_mode": ["mean"]}])
 def test_a_model_of_sentence_transformers_pools_as_it_was_saved(tiny_folder, pooling):
@@ -364,10 +370,12 @@ def test_a_pooling_is_read_also_where_the_list_of_modules_is_lost(tiny_folder, m
 
 
 @pytest.mark.parametrize("file, content", [
-    ("modules.json", {"type": "x"}), ("modules.json", ["x"]), ("modules.json", [{"path": "1_Pooling"}]),
+    ("modules.json", {"type": "x"}), ("modules.json", ["x"]),
+    ("modules.json", [{"path": "1_Pooling"}]),
     ("modules.json", [{"type": 1}]), ("modules.json", 0), ("1_Pooling/config.json", ["mean"])])
 def test_a_damaged_file_of_sentence_transformers_is_named(tiny_folder, file, content):
-    folder = saved_by_sentence_transformers(tiny_folder("bert"), {"pooling_mode": "mean"}, **{file: content})
+    folder = saved_by_sentence_transformers(tiny_folder("bert"), {"pooling_mode": "mean"},
+                                            **{file: content})
     with pytest.raises(ValueError, match=f"{folder}: {file} is damaged"):
         load_encoder(folder)
 
@@ -376,7 +384,8 @@ def test_a_damaged_file_of_sentence_transformers_is_named(tiny_folder, file, con
     ("max", [], "the pooling max"), ("mean", ["Dense"], "the module Dense"),
     (["cls", "mean"], [], r"the pooling .'cls', 'mean'.")])
 def test_what_sentence_transformers_does_beyond_us_is_said(tiny_folder, pooling, after, what):
-    folder = saved_by_sentence_transformers(tiny_folder("bert"), {"pooling_mode": pooling}, after=after)
+    folder = saved_by_sentence_transformers(tiny_folder("bert"), {"pooling_mode": pooling},
+                                            after=after)
     with pytest.raises(ValueError, match=f"bert was saved .* with {what}.*choose a pooling"):
         load_encoder(folder)
     assert load_encoder(folder, pooling="mean").pooling == "mean"
@@ -393,5 +402,5 @@ def test_a_model_with_fewer_weights_than_its_config_says_is_refused(tiny_folder)
     folder = tiny_folder("bert")
     config = json.loads(Path(folder, "config.json").read_text())
     Path(folder, "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
-    with pytest.raises(OSError, match="the weights have no .*layer.3.*, which config.json speaks of"):
+    with pytest.raises(OSError, match="the weights lack .*layer.3.*, which config.json asks for"):
         load_encoder(folder)

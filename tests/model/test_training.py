@@ -108,8 +108,9 @@ RECORD = '{"step": 1, "loss": 0.5, "kept": 1.0, "lr": 0.1, "seconds": 0.1}\n'
 
 
 @pytest.mark.parametrize("line, text", [
-    (1, "my notes"), (1, '{"epoch": 1}\n'), (1, '{"step": 1, "note": "mine"}\n'), (2, RECORD + "\n"),
-    (2, RECORD + '{"loss": 0.1, "st'), (2, RECORD + "[1]\n" + RECORD), (1, '{"step": 1, "lo\n' + RECORD),
+    (1, "my notes"), (1, '{"epoch": 1}\n'), (1, '{"step": 1, "note": "mine"}\n'),
+    (2, RECORD + "\n"), (2, RECORD + '{"loss": 0.1, "st'), (2, RECORD + "[1]\n" + RECORD),
+    (1, '{"step": 1, "lo\n' + RECORD),
     (1, '{"step": "one", "seconds": 1}\n'), (1, "3\n")])
 def test_a_history_that_is_not_ours_is_refused_with_its_line_and_stays(tmp_path, line, text):
     (tmp_path / "history.jsonl").write_text(text)
@@ -126,8 +127,9 @@ def test_a_last_line_that_a_kill_cut_does_not_keep_a_run_from_going_on(tmp_path)
 
 
 @pytest.mark.parametrize("name, good, bad", [
-    ("batch_size", 1, (0, -5)), ("epochs", 1, (0, -1)), ("max_length", 3, (0, 1, 2)), ("lora_rank", 0, (-1,)),
-    ("learning_rate", 0.0, (float("inf"), float("nan"), -1e-3)), ("weight_decay", 0.0, (float("nan"), -1)),
+    ("batch_size", 1, (0, -5)), ("epochs", 1, (0, -1)), ("max_length", 3, (0, 1, 2)),
+    ("lora_rank", 0, (-1,)), ("learning_rate", 0.0, (float("inf"), float("nan"), -1e-3)),
+    ("weight_decay", 0.0, (float("nan"), -1)),
     ("dropout", 0.0, (75, 1, -1)), ("margin", float("inf"), (float("nan"), -3))])
 def test_a_setting_out_of_its_range_is_refused_by_name(name, good, bad):
     assert getattr(tiny(**{name: good}), name) == good
