@@ -23,7 +23,7 @@ from sapbert_utils.course.notebooks import find_notebooks
 from sapbert_utils.course.profiles import REPOSITORY
 from sapbert_utils.data.pairs import read_pairs
 from sapbert_utils.data.rrf import FIELDS
-from sapbert_utils.data.splits import held_out_icd10
+from sapbert_utils.data.splits import held_out
 from sapbert_utils.data.terminology import build_open_metathesaurus
 from sapbert_utils.model import encode, load_encoder
 
@@ -173,7 +173,8 @@ def test_the_dictionary_of_medmentions_holds_suppressed_names_as_the_original_do
 
 
 def test_held_out_blocks_stay_out_though_the_release_has_no_source_icd10(course):
-    strings, codes = held_out_icd10()
+    strings, held_codes = held_out(["ICD10"])
+    codes = {code for _, code in held_codes}
     rows = [row for row in read_release(course / "META") if row["SAB"].startswith("ICD10")]
     assert "ICD10" not in {row["SAB"] for row in rows}
     held = {row["CUI"] for row in rows if row["CODE"] in codes}

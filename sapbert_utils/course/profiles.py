@@ -24,6 +24,7 @@ class Profile:
     multilingual_model: str = "e5-multilingual"
     num_layers: int | None = None  # keep only the first layers of the encoder
     max_concepts: int | None = None  # concepts of the terminology that enter the run
+    vocabularies: str = "all"  # what joins the open metathesaurus, see notebook 01; "none": nothing
     steps: int | None = None  # optimiser steps of the English recipes
     multilingual_steps: int | None = None
     batch_size: int = 256  # pairs per step, English
@@ -68,10 +69,12 @@ class Profile:
 
 
 PROFILES = {profile.name: profile for profile in (
-    Profile("smoke", num_layers=2, max_concepts=600, steps=4, multilingual_steps=2, max_queries=60,
-            batch_size=32, multilingual_batch_size=16, freeze_layers=1, focus="HPO", map_names=200),
-    Profile("demo", steps=220, multilingual_steps=80, multilingual_batch_size=128,
-            freeze_layers=3, focus="HPO", max_queries=400, map_names=4000),
+    Profile("smoke", vocabularies="none", num_layers=2, max_concepts=600, steps=4,
+            multilingual_steps=2, max_queries=60, batch_size=32, multilingual_batch_size=16,
+            freeze_layers=1, focus="HPO", map_names=200),
+    Profile("demo", vocabularies="none", steps=220, multilingual_steps=80,
+            multilingual_batch_size=128, freeze_layers=3, focus="HPO", max_queries=400,
+            map_names=4000),
     Profile("full"),
     Profile("paper", multilingual_model="xlm-roberta-base", learning_rate=2e-5,
             english_model="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",

@@ -28,7 +28,7 @@ MRREL_FIELDS = (
 MRSTY_FIELDS = "CUI TUI STN STY ATUI CVF".split()
 FIELDS = {"MRCONSO.RRF": MRCONSO_FIELDS, "MRREL.RRF": MRREL_FIELDS, "MRSTY.RRF": MRSTY_FIELDS}
 COLUMNS = {"cui": "CUI", "name": "STR", "language": "LAT", "source": "SAB", "term_type": "TTY",
-           "code": "CODE", "suppress": "SUPPRESS"}
+           "code": "CODE", "suppress": "SUPPRESS", "view": "CVF"}
 # A CUI of the UMLS. The open metathesaurus also has codes of its sources, such as ICD10:A00.
 CUI = r"C\d{7}|[A-Za-z]\w*:[^|\s]+"
 LONGEST = 2_000_000  # bytes of a line
@@ -58,7 +58,7 @@ def read_mrconso(folder: Path | str, on_bad_line: str = "stop") -> Relation:
             raises an error. ``skip`` leaves the line out; :func:`bad_lines` then lists it.
 
     Returns:
-        The columns cui, name, language, source, term_type, code, suppress.
+        The columns cui, name, language, source, term_type, code, suppress and view (CVF).
 
     Raises:
         FileNotFoundError: the file or a part of it is missing.

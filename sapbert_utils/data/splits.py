@@ -1,8 +1,17 @@
 """Say which strings and concepts training must not see, and how benchmarks are split."""
 
 import hashlib
+from collections.abc import Iterable
 
-from .open_data.ontologies import LAYPERSON, read_hpo, read_icd10
+from .open_data.ontologies import LAYPERSON, Term, read_hpo, read_icd10
+from .open_data.vocabularies import (
+    read_drugs,
+    read_icd11,
+    read_medicines,
+    read_mesh_records,
+    semantic_types,
+)
+from .rrf import Names, as_relation
 
 
 def stable_hash(text: str) -> int:
@@ -33,11 +42,59 @@ def icd10_part(code: str) -> str:
     return {0: "test", 1: "dev"}.get(stable_hash(f"block {code[:3]}") % 10, "train")
 
 
-def held_out_icd10() -> tuple[set[str], set[str]]:
-    """Return the names (in lower case) and the codes of the dev and test blocks of ICD-10.
+def part_of(term: Term) -> str:
+    """Return the part of a term that may be asked for: ``test``, ``dev`` or ``train``.
 
-    Cross-lingual training must not see them.
+    Of ICD-10 and ICD-11, one block in ten is test and one in ten is dev. Of the chemicals among
+    MeSH's records with several names, one in a hundred is. Of the few essential medicines, and of
+    the substances with brands, three fifths are test and one fifth is dev.
     """
-    held = [term for term in read_icd10() if icd10_part(term.code) != "train"]
-    names = {name.lower() for term in held for name, _, _ in term.names}
-    return names, {term.code for term in held}
+    if term.source == "ICD10":
+        return icd10_part(term.code)
+    if term.source == "ICD11":  # a block has one stem, the part before the dot
+        return _drawn(f"stem {term.code.partition('.')[0]}", 10, 10)
+    if term.source == "MSH":
+        chemical = {semantic_types()[tui][0] for tui in term.types} == {"CHEM"}
+        asked = chemical and term.code.startswith("C") and len(term.names) > 1
+        return _drawn(f"record {term.code}", 1, 1) if asked else "train"
+    return _drawn(f"{term.source} {term.brand_of or term.code}", 60, 20)
+
+
+def _drawn(key: str, test: int, dev: int) -> str:
+    """Draw a part: ``test`` and ``dev`` are percentages."""
+    number = stable_hash(key) % 100
+    return "test" if number < test else "dev" if number < test + dev else "train"
+
+
+# What the benchmarks ask for, by the language of the model that they test.
+ENGLISH = ("MSH-NM", "DRUGS")
+MULTILINGUAL = ("ICD10", "ICD11", "WHOEML")
+ASKED = {"MSH-NM": read_mesh_records, "DRUGS": read_drugs, "ICD10": read_icd10,
+         "ICD11": read_icd11, "WHOEML": read_medicines}
+
+
+def held_out(benchmarks: Iterable[str]) -> tuple[set[str], set[tuple[str, str]]]:
+    """Return what training must not see: names in lower case, and (source, code).
+
+    They are the dev and test terms of the benchmarks, in every language. Of drugs they are the
+    brands alone, because a substance may be known by all of its other names.
+
+    Args:
+        benchmarks: some of :data:`ENGLISH` and :data:`MULTILINGUAL`.
+    """
+    held = [term for name in benchmarks for term in ASKED[name]()
+            if (term.brand_of or name != "DRUGS") and part_of(term) != "train"]
+    return ({name.lower() for term in held for name, _, _ in term.names},
+            {(term.source, term.code) for term in held})
+
+
+def concepts_of(names: Names, codes: set[tuple[str, str]]) -> set[str]:
+    """Return the concepts that carry one of the codes (source, code).
+
+    Of ICD-10, whose translations are sources of their own in the UMLS, such as ICD10DE, the block
+    of a code decides: a release may have codes of that block that are not in ``codes``.
+    """
+    blocks = {code[:3] for source, code in codes if source == "ICD10"}
+    found = as_relation(names).project("cui, source, code").distinct().df()
+    return {cui for cui, source, code in found.itertuples(index=False)
+            if (source, code) in codes or source.startswith("ICD10") and code[:3] in blocks}

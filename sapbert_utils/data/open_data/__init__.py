@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,15 +30,16 @@ class Wheel:
     megabytes: float
 
 
-def wheels() -> dict[str, Wheel]:
-    """Return the pinned wheels by name."""
+def wheels(optional: bool = False) -> dict[str, Wheel]:
+    """Return the pinned wheels by name: those of the course, or also the optional ones."""
     found = {}
     text = Path(__file__).with_name("wheels.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
-            package, digest, megabytes = line.split()
+            package, digest, megabytes, *mark = line.split()
             name, version = package.split("==")
-            found[name] = Wheel(name, version, digest, float(megabytes))
+            if optional or not mark:
+                found[name] = Wheel(name, version, digest, float(megabytes))
     return found
 
 
@@ -55,7 +57,7 @@ def fetch(name: str) -> Path:
         RuntimeError: there is no network, the file isn't the pinned one, or the cache can't be
             written. The message says in one sentence what to do.
     """
-    wheel = wheels()[name]
+    wheel = wheels(optional=True)[name]
     folder = cache_dir() / "wheels"
     kept = next(folder.glob(f"{name}-{wheel.version}-*.whl"), None)
     if kept and _is_intact(kept, wheel.sha256, kept.stat().st_mtime_ns):
@@ -105,9 +107,12 @@ def _download(wheel: Wheel, folder: Path, damaged: str) -> Path:
     return file
 
 
-def fetch_all() -> list[Path]:
-    """Fetch all pinned wheels and return their paths, with a progress bar in megabytes."""
-    todo = wheels().values()
+def fetch_all(names: Sequence[str] = ()) -> list[Path]:
+    """Fetch the course's wheels, or those of ``names``; a progress bar counts the megabytes.
+
+    Returns their paths.
+    """
+    todo = [wheels(optional=True)[name] for name in names or wheels()]
     total = round(sum(wheel.megabytes for wheel in todo), 1)
     paths = []
     with tqdm(total=total, unit="MB", desc="open data") as bar:

