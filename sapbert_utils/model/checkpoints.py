@@ -74,6 +74,8 @@ def load_checkpoint(folder: Path | str, about: dict[str, Any]) -> (
             for name, written in mark["sha256"].items():
                 if sha256(path / name) != written:
                     raise ValueError(f"{name} is not what was written")
+            if path.name != NAME.format(mark["step"]):
+                raise ValueError(f"{MARK} says step {mark['step']}")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _pass_over(path, error)
             continue

@@ -136,13 +136,16 @@ def model_card(recipe: Recipe, base_model: str, data: str, steps: int) -> str:
 
     Args:
         recipe: as it was trained.
-        base_model: what was really trained, which may be a stand-in for the recipe's.
+        base_model: what was really trained, which may be a stand-in for the recipe's. Of a folder
+            the card says the last name alone.
         data: a few words on the training data.
         steps: how many were taken.
     """
     pooled = {"cls": "`hidden[:, 0]`", "mean": "the mean of `hidden` over the real tokens",
               "mean_all_tok": "the mean of `hidden` over all positions, padded to "
                               f"{recipe.max_length}"}[recipe.pooling]
+    if Path(base_model).is_dir():  # where it lay on this machine says nothing to others
+        base_model = Path(base_model).name
     settings = "\n".join(f"| {key} | {value} |" for key, value in asdict(recipe).items())
     return Path(__file__).with_name("card.txt").read_text(encoding="utf-8").format(
         recipe=recipe, base_model=base_model, data=data, steps=steps, pooled=pooled,

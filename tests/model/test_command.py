@@ -18,6 +18,7 @@ from sapbert_utils.model.__main__ import main
 from sapbert_utils.model.encoder import load_encoder
 from sapbert_utils.model.encoding import encode
 from sapbert_utils.model.precision import agreed_precision
+from sapbert_utils.model.recipes import get_recipe, model_card
 
 
 def write_lines(path, data):
@@ -45,6 +46,14 @@ def test_the_command_trains_a_folder_that_plain_transformers_loads(tmp_path):
         vector = plain(**tokens).last_hidden_state[:, 0]
     ours = encode(load_encoder(str(tmp_path / "model")), ["heart disorder"], precision="fp32")
     assert torch.allclose(vector, torch.from_numpy(ours), atol=1e-5)
+
+
+def test_a_card_names_a_base_model_without_the_place_where_it_lay(tmp_path):
+    (tmp_path / "sapbert-xlmr").mkdir()
+    recipe = get_recipe("xling-bitext")
+    card = model_card(recipe, str(tmp_path / "sapbert-xlmr"), "words", 2)
+    assert "**Base model:** sapbert-xlmr (" in card and str(tmp_path) not in card
+    assert "**Base model:** org/base (" in model_card(recipe, "org/base", "words", 2)
 
 
 def test_options_change_a_recipe_and_what_is_not_given_stays_the_recipes(tmp_path):

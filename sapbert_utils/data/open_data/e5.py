@@ -42,7 +42,7 @@ def convert_e5(target: Path, data: bytes | None = None) -> Path:
         model = XLMRobertaModel(config, add_pooling_layer=False)
         # strict, so that a tensor too many or too few is an error
         model.load_state_dict(_state_dict(tensors, config), strict=True)
-    except (struct.error, LookupError, ValueError, RuntimeError) as error:
+    except (struct.error, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{MEMBER} is cut short or altered ({error}); remove it and fetch it again") from error
     with whole_folder(target, taken="keep") as new:
