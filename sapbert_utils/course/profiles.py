@@ -1,7 +1,6 @@
 """The four sizes of a run, and where a run writes.
 
-Notebooks read their sizes from the profile, so that the same cells serve a test (``smoke``), a
-laptop (``demo``), one GPU (``full``) and the papers' own set-up (``paper``).
+The same notebooks serve a test (smoke), a laptop (demo), one GPU (full) and the papers (paper).
 """
 
 import os
@@ -24,7 +23,7 @@ class Profile:
     multilingual_model: str = "e5-multilingual"
     num_layers: int | None = None  # keep only the first layers of the encoder
     max_concepts: int | None = None  # concepts of the terminology that enter the run
-    vocabularies: str = "all"  # what joins the open metathesaurus, see notebook 01; "none": nothing
+    vocabularies: str = "none"  # added to the open metathesaurus (notebook 01), such as "MSH,GO"
     steps: int | None = None  # optimiser steps of the English recipes
     multilingual_steps: int | None = None
     batch_size: int = 256  # pairs per step, English
@@ -69,13 +68,11 @@ class Profile:
 
 
 PROFILES = {profile.name: profile for profile in (
-    Profile("smoke", vocabularies="none", num_layers=2, max_concepts=600, steps=4,
-            multilingual_steps=2, max_queries=60, batch_size=32, multilingual_batch_size=16,
-            freeze_layers=1, focus="HPO", map_names=200),
-    Profile("demo", vocabularies="none", steps=220, multilingual_steps=80,
-            multilingual_batch_size=128, freeze_layers=3, focus="HPO", max_queries=400,
-            map_names=4000),
-    Profile("full"),
+    Profile("smoke", num_layers=2, max_concepts=600, steps=4, multilingual_steps=2, max_queries=60,
+            batch_size=32, multilingual_batch_size=16, freeze_layers=1, focus="HPO", map_names=200),
+    Profile("demo", steps=220, multilingual_steps=80, multilingual_batch_size=128,
+            freeze_layers=3, focus="HPO", max_queries=400, map_names=4000),
+    Profile("full", vocabularies="all"),
     Profile("paper", multilingual_model="xlm-roberta-base", learning_rate=2e-5,
             english_model="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
             multilingual_learning_rate=2e-5, multilingual_blend=1.0, schedule="constant",

@@ -4,13 +4,7 @@ import hashlib
 from collections.abc import Iterable
 
 from .open_data.ontologies import LAYPERSON, Term, read_hpo, read_icd10
-from .open_data.vocabularies import (
-    read_drugs,
-    read_icd11,
-    read_medicines,
-    read_mesh_records,
-    semantic_types,
-)
+from .open_data.vocabularies import VOCABULARIES, semantic_types
 from .rrf import Names, as_relation
 
 
@@ -69,8 +63,7 @@ def _drawn(key: str, test: int, dev: int) -> str:
 # What the benchmarks ask for, by the language of the model that they test.
 ENGLISH = ("MSH-NM", "DRUGS")
 MULTILINGUAL = ("ICD10", "ICD11", "WHOEML")
-ASKED = {"MSH-NM": read_mesh_records, "DRUGS": read_drugs, "ICD10": read_icd10,
-         "ICD11": read_icd11, "WHOEML": read_medicines}
+READERS = VOCABULARIES | {"ICD10": read_icd10}
 
 
 def held_out(benchmarks: Iterable[str]) -> tuple[set[str], set[tuple[str, str]]]:
@@ -82,7 +75,7 @@ def held_out(benchmarks: Iterable[str]) -> tuple[set[str], set[tuple[str, str]]]
     Args:
         benchmarks: some of :data:`ENGLISH` and :data:`MULTILINGUAL`.
     """
-    held = [term for name in benchmarks for term in ASKED[name]()
+    held = [term for name in benchmarks for term in READERS[name]()
             if (term.brand_of or name != "DRUGS") and part_of(term) != "train"]
     return ({name.lower() for term in held for name, _, _ in term.names},
             {(term.source, term.code) for term in held})

@@ -51,12 +51,11 @@ def _branches() -> dict[str, str]:
 
 def mesh_types(tree_numbers: Iterable[str]) -> tuple[str, ...]:
     """Return the semantic types of a descriptor: one for each of its places in MeSH's trees."""
-    types = set()
-    for number in tree_numbers:
-        # every beginning of the number that ends with a part, and the letter alone
-        parts = [number[:1], *itertools.accumulate(number.split("."), "{}.{}".format)]
-        types.add(next(_branches()[part] for part in reversed(parts) if part in _branches()))
-    return tuple(sorted(types))
+    # every beginning of a number that ends with a part, and the letter alone
+    parts = ([number[:1], *itertools.accumulate(number.split("."), "{}.{}".format)]
+             for number in tree_numbers)
+    return tuple(sorted({next(_branches()[part] for part in reversed(beginnings)
+                              if part in _branches()) for beginnings in parts}))
 
 
 @cache
@@ -119,19 +118,17 @@ def read_hgnc() -> tuple[Term, ...]:
     """Read the approved human genes: name (PT), symbol (ACR), aliases (SYN), previous ones (NP)."""
     rows = _table("hgnc_entries.tsv")
     header = next(rows)
-    columns = [header.index(column) for column in (
-        "HGNC ID", "Status", "Approved name", "Approved symbol", "Alias symbols",
-        "Previous symbols")]
     terms = []
-    for row in rows:
-        code, status, name, symbol, aliases, previous = (row[column] for column in columns)
-        if status == "Approved":
+    for row in (dict(zip(header, values, strict=True)) for values in rows):
+        if row["Status"] == "Approved":
             names: dict[str, Name] = {}  # a name has one term type, the first of these
-            for term_type, found in (("PT", [name]), ("ACR", [symbol]),
-                                     ("SYN", aliases.split(", ")), ("NP", previous.split(", "))):
+            for term_type, found in (("PT", [row["Approved name"]]),
+                                     ("ACR", [row["Approved symbol"]]),
+                                     ("SYN", row["Alias symbols"].split(", ")),
+                                     ("NP", row["Previous symbols"].split(", "))):
                 for each in filter(None, map(clean, found)):
                     names.setdefault(each, (each, term_type, "ENG"))
-            terms.append(Term("HGNC", code, tuple(names.values()), types=("T028",)))
+            terms.append(Term("HGNC", row["HGNC ID"], tuple(names.values()), types=("T028",)))
     return tuple(terms)
 
 
