@@ -22,12 +22,12 @@ def accuracy_at_k(first_hit: np.ndarray, k: int) -> float:
     Args:
         first_hit: (q,) rank of the first right candidate, from 1; 0 where none is right.
     """
-    if not len(first_hit):
-        raise ValueError("no query to score")
     return 100 * float(_hits(first_hit, k).mean())
 
 
 def _hits(first_hit: np.ndarray, k: int) -> np.ndarray:
+    if not len(first_hit):
+        raise ValueError("no query to score")
     return (first_hit > 0) & (first_hit <= k)
 
 
@@ -43,7 +43,7 @@ def bootstrap_interval(first_hit: np.ndarray, k: int = 1, seed: int = 33,
 
 def mean_reciprocal_rank(first_hit: np.ndarray) -> float:
     """Mean of 1/rank, in per cent; a query without a right candidate gives 0."""
-    shares = np.zeros(len(first_hit))
+    shares = np.zeros(len(_hits(first_hit, 1)))
     np.divide(1, first_hit, out=shares, where=first_hit > 0)
     return 100 * float(shares.mean())
 

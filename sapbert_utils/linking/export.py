@@ -160,7 +160,7 @@ def to_parquet(names: pd.DataFrame, vectors: np.ndarray, path: Path | str) -> Pa
     numbers = pd.DataFrame(np.asarray(vectors, np.float32),
                            columns=[f"_{i}" for i in range(vectors.shape[1])])
     table = pd.concat([names.reset_index(drop=True), numbers], axis=1)
-    kept = ", ".join(f'"{column}"' for column in names.columns)
+    kept = ", ".join('"{}"'.format(column.replace('"', '""')) for column in names.columns)
     listed = ", ".join(numbers.columns)
     with duckdb.connect() as connection, whole_file(path) as partial:
         connection.register("given", table)

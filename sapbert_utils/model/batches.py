@@ -70,6 +70,8 @@ class Batches(Numbered):
         self.seed, self.names_per_concept = seed, names_per_concept
         # units: what an epoch goes through (rows, or labels); size: how many of them make a batch
         self.by_concept, self.size, kind = sampling == "concepts", batch_size, sampling
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: a batch needs at least one pair")
         if sampling not in ("pairs", "concepts"):
             raise ValueError(f"unknown sampling {sampling!r}; choose pairs or concepts")
         if len(self.numbers) == 1:

@@ -45,6 +45,14 @@ def test_first_hits_equals_the_plain_rule_and_is_quick():
     assert 0.02 < (found == 1).mean() < found.astype(bool).mean() < 1
 
 
+def test_scores_of_no_query_are_refused():
+    nothing = np.zeros(0, int)
+    for scored in (lambda: accuracy_at_k(nothing, 1), lambda: bootstrap_interval(nothing),
+                   lambda: mean_reciprocal_rank(nothing), lambda: paired_comparison(nothing, nothing)):
+        with pytest.raises(ValueError, match="no query to score"):
+            scored()
+
+
 def test_first_hits_is_lenient_where_there_is_nothing_to_find():
     assert first_hits(np.array([[0, 1], [1, 0]]), ["C1", "C2"], ["", "C1"]).tolist() == [0, 2]
     assert first_hits(np.array([[-1, -1], [0, -1]]), ["C1"], ["C1", "C1"]).tolist() == [0, 1]

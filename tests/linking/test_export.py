@@ -76,7 +76,7 @@ def test_onnx_of_an_encoder_with_a_prefix(tmp_path):
 
 def test_parquet_holds_names_and_vectors(tmp_path):
     names = pd.DataFrame({"cui": ["C1", "C2"], "name": ["heart attack", 'a "b"'],
-                          "source": ["X", ""]}, index=[5, 7])
+                          'the "source"': ["X", ""]}, index=[5, 7])
     vectors = np.random.default_rng(0).normal(size=(2, 384)).astype("f4")
     file = to_parquet(names, vectors, tmp_path / "names.parquet")
     found = duckdb.sql(f"SELECT *, typeof(vector) AS kind FROM '{file}'").df()

@@ -69,6 +69,7 @@ def test_refusals_say_what_is_right():
     for settings, message in (
             ({"batch_size": 64}, "48 pairs do not fill one batch of 64"),
             ({"batch_size": 13, "sampling": "concepts"}, "12 concepts do not fill one batch of 13"),
+            ({"batch_size": 0}, "batch_size is 0: a batch needs at least one pair"),
             ({"batch_size": 8, "sampling": "names"}, "choose pairs or concepts")):
         with pytest.raises(ValueError, match=message):
             next(batches(PAIRS, seed=1, **settings))
