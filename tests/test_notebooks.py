@@ -1,6 +1,7 @@
 """House style of the committed notebooks, and outputs that are fit to be shown."""
 
 import ast
+import json
 import re
 
 import nbformat
@@ -116,3 +117,23 @@ def test_notebook_06_refuses_a_method_that_it_does_not_have(tmp_path, monkeypatc
     monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path))
     assert main(["run", "06", "--profile", "smoke", "-p", "method=pca"]) == 1
     assert "unknown method 'pca'; choose umap or tsne" in capsys.readouterr().err
+
+
+def test_notebook_01_adds_vocabularies_their_types_and_their_brands(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path))
+    given = {"vocabularies": "ICD11,WHOEML,DRUGS", "trade_names": "true", "semantic_types": "DISO,CHEM"}
+    words = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
+    assert main(["run", "01", "--profile", "smoke", *words]) == 0
+    data = tmp_path / "smoke" / "data"
+    sources = {line.split("|")[11] for line in (data / "metathesaurus" / "MRCONSO.RRF").open(encoding="utf-8")}
+    assert {"HPO", "ICD10", "ICD11", "DRUGS"} <= sources
+    assert {line.split("|")[1] for line in (data / "metathesaurus" / "MRSTY.RRF").open()} >= {"T047", "T121"}
+    assert "way,source,terms" in (data / "merged.csv").read_text()
+    record = json.loads((tmp_path / "smoke" / "results" / "01_build_synonym_pairs_from_umls.json").read_text())
+    assert record["parameters"]["vocabularies"] == "ICD11,WHOEML,DRUGS"
+
+
+def test_notebook_01_refuses_a_vocabulary_that_there_is_not(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path))
+    assert main(["run", "01", "--profile", "smoke", "-p", "vocabularies=SNOMED"]) == 1
+    assert "unknown vocabulary SNOMED; choose from MSH, MSH-NM, GO" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from .open_data.ontologies import LAYPERSON, Term, read_hpo, read_icd10
 from .open_data.vocabularies import VOCABULARIES, semantic_types
-from .rrf import Names, as_relation
+from .rrf import Names, as_relation, quoted
 
 
 def stable_hash(text: str) -> int:
@@ -84,10 +84,11 @@ def held_out(benchmarks: Iterable[str]) -> tuple[set[str], set[tuple[str, str]]]
 def concepts_of(names: Names, codes: set[tuple[str, str]]) -> set[str]:
     """Return the concepts that carry one of the codes (source, code).
 
-    Of ICD-10, whose translations are sources of their own in the UMLS, such as ICD10DE, the block
-    of a code decides: a release may have codes of that block that are not in ``codes``.
+    Of ICD-10, the block of a code decides: a release may have codes of that block that are not in
+    ``codes``, and it writes them with a dot.
     """
+    sources = ", ".join(quoted(source) for source in sorted({source for source, _ in codes}))
     blocks = {code[:3] for source, code in codes if source == "ICD10"}
-    found = as_relation(names).project("cui, source, code").distinct().df()
-    return {cui for cui, source, code in found.itertuples(index=False)
-            if (source, code) in codes or source.startswith("ICD10") and code[:3] in blocks}
+    found = as_relation(names).filter(f"source IN ({sources or 'NULL'})")
+    return {cui for cui, source, code in found.project("cui, source, code").distinct().fetchall()
+            if (source, code) in codes or source == "ICD10" and code[:3] in blocks}

@@ -1,7 +1,7 @@
 """Read what goes beyond diseases and phenotypes: MeSH, GO, genes, ICD-11, medicines and drugs.
 
 Each reader returns the terms of one vocabulary, with the semantic types that its branches suggest.
-Their term types (TTY) are those of the UMLS; ``SOURCES.md`` lists them.
+``SOURCES.md`` explains their term types (TTY).
 """
 
 import bz2
@@ -92,9 +92,9 @@ def _table(file: str) -> Iterator[list[str]]:
     return csv.reader(io.StringIO(text, newline=""), delimiter="\t")
 
 
-def _with_synonyms(name: str, synonyms: Iterable[str], preferred: str, other: str,
-                   language: str = "ENG") -> tuple[Name, ...]:
-    """Give names their term types. ``Houses, Slaughter`` beside ``Slaughter Houses`` is a PM."""
+def _with_synonyms(name: str, synonyms: Iterable[str], preferred: str,
+                   other: str) -> tuple[Name, ...]:
+    """Give English names their term types. ``Houses, Slaughter`` beside ``Slaughter Houses`` is a PM."""
     found = list(dict.fromkeys(filter(None, map(clean, [name, *synonyms]))))
     known = {each.lower() for each in found}
 
@@ -102,7 +102,7 @@ def _with_synonyms(name: str, synonyms: Iterable[str], preferred: str, other: st
         end, comma, start = each.rpartition(", ")
         return bool(comma) and f"{start} {end}".lower() in known
 
-    return tuple((each, preferred if i == 0 else "PM" if inverted(each) else other, language)
+    return tuple((each, preferred if i == 0 else "PM" if inverted(each) else other, "ENG")
                  for i, each in enumerate(found))
 
 
