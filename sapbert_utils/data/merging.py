@@ -1,7 +1,7 @@
 """Find the terms of a vocabulary that name a concept of the metathesaurus, one to one."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from .open_data.ontologies import Term
@@ -54,7 +54,7 @@ class Index:
 
 
 def join(placed: Sequence[Placed], vocabularies: Iterable[Sequence[Term]],
-         ways: Iterable[str] = WAYS) -> list[Placed]:
+         ways: Collection[str] = WAYS) -> list[Placed]:
     """Place the terms of vocabularies, one after the other: in a concept that is there, or alone.
 
     Two ways lead to a concept. ``xref``: a term of the concept says that it equals this one, and
@@ -66,8 +66,7 @@ def join(placed: Sequence[Placed], vocabularies: Iterable[Sequence[Term]],
     Raises:
         ValueError: a way is unknown.
     """
-    ways = set(ways)
-    if unknown := ways - set(WAYS):
+    if unknown := set(ways) - set(WAYS):
         raise ValueError(f"unknown way to merge {sorted(unknown)}; choose from {', '.join(WAYS)}")
     everything, index = list(placed), Index()
     for row in placed:
@@ -78,7 +77,7 @@ def join(placed: Sequence[Placed], vocabularies: Iterable[Sequence[Term]],
 
 
 def _place(placed: Sequence[Placed], index: Index, terms: Sequence[Term],
-           ways: set[str]) -> list[Placed]:
+           ways: Collection[str]) -> list[Placed]:
     own = Index()
     for term in terms:
         own.add(term, term.code)

@@ -2,7 +2,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from .splits import stable_hash
 COLUMNS = ["cui", "name", "language", "source", "term_type", "code", "merged"]
 
 
-def open_concepts(vocabularies: Iterable[str] = (), ways: Iterable[str] = WAYS) -> list[Placed]:
+def open_concepts(vocabularies: Iterable[str] = (), ways: Collection[str] = WAYS) -> list[Placed]:
     """Assign concepts to the terms of HPO, MONDO, DOID, EFO and ICD-10, and of more vocabularies.
 
     A term with exactly one CUI is that concept. A term with several CUIs is dropped, because its
@@ -54,7 +54,7 @@ def open_concepts(vocabularies: Iterable[str] = (), ways: Iterable[str] = WAYS) 
                 ways)
 
 
-def open_terms(vocabularies: Iterable[str] = (), ways: Iterable[str] = WAYS) -> pd.DataFrame:
+def open_terms(vocabularies: Iterable[str] = (), ways: Collection[str] = WAYS) -> pd.DataFrame:
     """Collect the names of :func:`open_concepts`, which has the same arguments.
 
     Returns:
@@ -119,7 +119,7 @@ def _rrf(folder: Path | str, name: str) -> Iterator[Callable[..., int]]:
 
 def build_open_metathesaurus(folder: Path | str, max_concepts: int | None = None,
                              vocabularies: Iterable[str] = (),
-                             ways: Iterable[str] = WAYS) -> Path:
+                             ways: Collection[str] = WAYS) -> Path:
     """Write the open metathesaurus into ``folder`` and return the path of its ``MRCONSO.RRF``.
 
     ``MRSTY.RRF`` beside it has the semantic types, which the source or the branch of a vocabulary
