@@ -1,7 +1,7 @@
 """The one place that writes files: whole under a temporary name, then renamed; SHA-256; JSON.
 
 A reader finds the old file or folder, or the new one, never half of one. A process that is killed
-leaves a file called ``partial-…``; the next one to write the same file removes it.
+leaves a ``partial-…`` behind; the next one to write the same file or folder removes it.
 """
 
 import errno
@@ -9,6 +9,8 @@ import glob
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +72,10 @@ def whole_folder(folder: Path | str, taken: str = "refuse") -> Iterator[Path]:
     if folder.exists() and taken == "refuse":
         raise FileExistsError(f"{folder} exists: choose another folder or remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="partial-") as partial:
+    for left in folder.parent.glob("partial-*-*"):
+        _take_away(left, folder)
+    prefix = f"partial-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as partial:
         new = Path(partial, folder.name)
         with _named(folder):
             new.mkdir()
@@ -84,6 +89,17 @@ def whole_folder(folder: Path | str, taken: str = "refuse") -> Iterator[Path]:
             if old.exists():  # put it back, or it would go with the temporary folder
                 os.replace(old, folder)
             raise
+
+
+def _take_away(left: Path, folder: Path) -> None:
+    """Remove what a killed process left of ``folder``. What it had moved away is put back first."""
+    number = re.fullmatch(r"partial-(\d+)-\w{8}", left.name)
+    if not number or _runs(number[1]) or not left.is_dir() or left.is_symlink():
+        return
+    if {path.name for path in left.iterdir()} in ({folder.name}, {folder.name, "old"}, {"old"}):
+        if (left / "old").exists() and not folder.exists():
+            os.replace(left / "old", folder)
+        shutil.rmtree(left)
 
 
 def put_folder(new: Path, target: Path, keep: bool = True) -> None:
