@@ -204,13 +204,12 @@ def _against(label: str, queries: dict[str, set[str]], names: dict[str, set[str]
     asked = {query: codes for query, codes in queries.items() if query not in names}
     kept = list(names)
     if max_names:  # one answer to each query first, then the other answers, then by a hash
-        right: dict[str, str] = dict.fromkeys(set().union(*asked.values()), "")
+        right = set().union(*asked.values())
         kept.sort(key=stable_hash)
-        for name in kept:
-            for code in names[name] & right.keys():
-                right[code] = right[code] or name
-        first = set(right.values())
-        kept.sort(key=lambda name: (name not in first, names[name].isdisjoint(right)))
+        # from the end, so that a code keeps the first of its names
+        first = {code: name for name in reversed(kept) for code in names[name] & right}
+        ahead = set(first.values())
+        kept.sort(key=lambda name: (name not in ahead, names[name].isdisjoint(right)))
         del kept[max_names:]
         answers = set().union(*(names[name] for name in kept))
         asked = {query: codes for query, codes in asked.items() if codes & answers}
