@@ -1,7 +1,7 @@
 """The one place that writes files: whole under a temporary name, then renamed; SHA-256; JSON.
 
 A reader finds the old file or folder, or the new one, never half of one. A process that is killed
-leaves a ``partial-…`` behind; the next one to write the same file or folder removes it.
+leaves a ``partial-…`` behind; the next one on that machine to write the same removes it.
 """
 
 import errno
@@ -9,12 +9,17 @@ import glob
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# Several machines may share a disk, and a number is a process of one of them only.
+MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 @contextmanager
@@ -23,12 +28,11 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f"partial-*-{glob.escape(path.name)}"):
-        process = left.name.split("-")[1]
-        if not _runs(process):
+        if is_left(left):
             left.unlink(missing_ok=True)
     # The process's number lets two processes write at once. The suffix stays at the end, because
     # some writers choose the format by it.
-    partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{partial_prefix()}{path.name}")
     try:
         with _named(path):
             yield partial
@@ -48,15 +52,23 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def _runs(process: str) -> bool:
-    """Whether a process with this number runs on this machine."""
-    try:
-        os.kill(int(process), 0)  # signal 0 asks, and changes nothing
-    except (ProcessLookupError, ValueError):
+def partial_prefix() -> str:
+    """What a temporary name begins with: this process, and the machine on which it runs."""
+    return f"partial-{os.getpid()}.{MACHINE}-"
+
+
+def is_left(partial: Path) -> bool:
+    """Whether a process of this machine wrote a temporary file or folder, and runs no longer."""
+    number = re.match(rf"partial-(\d{{1,9}})\.{MACHINE}-", partial.name)
+    if not number:
         return False
-    except PermissionError:  # it runs, and belongs to another user
+    try:
+        os.kill(int(number[1]), 0)  # signal 0 asks, and changes nothing
+    except ProcessLookupError:
         return True
-    return True
+    except PermissionError:  # it runs, and belongs to another user
+        return False
+    return False
 
 
 @contextmanager
@@ -69,13 +81,13 @@ def whole_folder(folder: Path | str, taken: str = "refuse") -> Iterator[Path]:
             faster and wrote the same.
     """
     folder = Path(folder)
+    for left in folder.parent.glob("partial-*-*"):
+        with suppress(FileNotFoundError):  # another process takes it away, too
+            _take_away(left, folder)
     if folder.exists() and taken == "refuse":
         raise FileExistsError(f"{folder} exists: choose another folder or remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob("partial-*-*"):
-        _take_away(left, folder)
-    prefix = f"partial-{os.getpid()}-"
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as partial:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=partial_prefix()) as partial:
         new = Path(partial, folder.name)
         with _named(folder):
             new.mkdir()
@@ -93,8 +105,7 @@ def whole_folder(folder: Path | str, taken: str = "refuse") -> Iterator[Path]:
 
 def _take_away(left: Path, folder: Path) -> None:
     """Remove what a killed process left of ``folder``. What it had moved away is put back first."""
-    number = re.fullmatch(r"partial-(\d+)-\w{8}", left.name)
-    if not number or _runs(number[1]) or not left.is_dir() or left.is_symlink():
+    if not is_left(left) or not left.is_dir() or left.is_symlink():
         return
     if {path.name for path in left.iterdir()} in ({folder.name}, {folder.name, "old"}, {"old"}):
         if (left / "old").exists() and not folder.exists():

@@ -12,6 +12,14 @@ from sapbert_utils.__main__ import main
 from sapbert_utils.course.notebooks import NOTEBOOKS, read_notebook
 from sapbert_utils.course.profiles import PROFILES
 from sapbert_utils.course.publishing import MAX_BYTES, METADATA, faults
+from sapbert_utils.data import (
+    ENGLISH,
+    MULTILINGUAL,
+    held_out,
+    read_mrconso,
+    read_pairs,
+    read_semantic_types,
+)
 
 COURSE = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
@@ -121,16 +129,27 @@ def test_notebook_06_refuses_a_method_that_it_does_not_have(tmp_path, monkeypatc
 
 def test_notebook_01_adds_vocabularies_their_types_and_their_brands(tmp_path, monkeypatch):
     monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path))
-    given = {"vocabularies": "ICD11,WHOEML,DRUGS", "trade_names": "true", "semantic_types": "DISO,CHEM"}
+    given = {"vocabularies": "ICD11,WHOEML,DRUGS", "trade_names": "true",
+             "semantic_types": "DISO,CHEM"}
     words = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
     assert main(["run", "01", "--profile", "smoke", *words]) == 0
     data = tmp_path / "smoke" / "data"
-    sources = {line.split("|")[11] for line in (data / "metathesaurus" / "MRCONSO.RRF").open(encoding="utf-8")}
-    assert {"HPO", "ICD10", "ICD11", "DRUGS"} <= sources
-    assert {line.split("|")[1] for line in (data / "metathesaurus" / "MRSTY.RRF").open()} >= {"T047", "T121"}
-    assert "way,source,terms" in (data / "merged.csv").read_text()
-    record = json.loads((tmp_path / "smoke" / "results" / "01_build_synonym_pairs_from_umls.json").read_text())
+    rows = read_mrconso(data / "metathesaurus").df()
+    assert {"HPO", "ICD10", "ICD11", "DRUGS"} <= set(rows["source"])
+    types = read_semantic_types(data / "metathesaurus").df()
+    assert {"T047", "T121"} <= set(types["tui"]) and set(types["cui"]) == set(rows["cui"])
+    assert "way,source,terms" in (data / "01_merged.csv").read_text()
+    record = json.loads((tmp_path / "smoke" / "results" / f"{COURSE[1].stem}.json").read_text())
     assert record["parameters"]["vocabularies"] == "ICD11,WHOEML,DRUGS"
+    for file, benchmarks in (("pairs_english.txt", ENGLISH),
+                             ("pairs_multilingual.txt", (*ENGLISH, *MULTILINGUAL)),
+                             ("pairs_english_cased.txt", (*ENGLISH, *MULTILINGUAL))):
+        strings, codes = held_out(benchmarks)
+        pairs = read_pairs(data / file)
+        assert strings.isdisjoint(pairs["name1"].str.lower())
+        assert strings.isdisjoint(pairs["name2"].str.lower())
+        held = [pair in codes for pair in zip(rows["source"], rows["code"], strict=True)]
+        assert len(pairs) > 1_000 and set(rows.loc[held, "cui"]).isdisjoint(pairs["cui"])
 
 
 def test_notebook_01_refuses_a_vocabulary_that_there_is_not(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,4 @@
-"""Build the open metathesaurus: open vocabularies in the files of the UMLS, ``MRCONSO.RRF`` first.
-"""
+"""Build the open metathesaurus: open vocabularies in the files of the UMLS."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -140,10 +139,11 @@ def build_open_metathesaurus(folder: Path | str, max_concepts: int | None = None
         english = [cui for cui in ranked if paired[cui]][:max_concepts]
         coded = set(names.loc[names["source"] == "ICD10", "cui"])
         icd10 = [cui for cui in ranked if cui in coded][:max_concepts]
-        names = names[names["cui"].isin({*english, *icd10})]
-    kept = set(names["cui"])
-    _write_types([row for row in placed if row.concept in kept], folder)
-    _write_brands([row for row in placed if row.concept in kept], folder)
+        chosen = {*english, *icd10}
+        names = names[names["cui"].isin(chosen)]
+        placed = [row for row in placed if row.concept in chosen]
+    _write_types(placed, folder)
+    _write_brands(placed, folder)
     return write_mrconso(names, folder)
 
 

@@ -48,7 +48,8 @@ def test_first_hits_equals_the_plain_rule_and_is_quick():
 def test_scores_of_no_query_are_refused():
     nothing = np.zeros(0, int)
     for scored in (lambda: accuracy_at_k(nothing, 1), lambda: bootstrap_interval(nothing),
-                   lambda: mean_reciprocal_rank(nothing), lambda: paired_comparison(nothing, nothing)):
+                   lambda: mean_reciprocal_rank(nothing),
+                   lambda: paired_comparison(nothing, nothing)):
         with pytest.raises(ValueError, match="no query to score"):
             scored()
 

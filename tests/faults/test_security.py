@@ -48,7 +48,7 @@ def test_the_code_unpickles_nothing_and_runs_no_foreign_code(path):
                 safe = {("allow_pickle", False), ("weights_only", True)}
                 assert given & safe, f"line {node.lineno}: say that nothing is unpickled"
         names = [a.name for a in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
-        # what a refused pickle raises, and the reader that refuses every class (test_vocabularies.py)
+        # what a refused pickle raises, and the reader that refuses classes (test_vocabularies.py)
         if names != ["UnpicklingError"] and (path.name, names) != ("vocabularies.py", ["pickle"]):
             assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & {*names, getattr(node, "module", "")}
 

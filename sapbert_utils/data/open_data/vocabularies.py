@@ -94,7 +94,7 @@ def _table(file: str) -> Iterator[list[str]]:
 
 def _with_synonyms(name: str, synonyms: Iterable[str], preferred: str,
                    other: str) -> tuple[Name, ...]:
-    """Give English names their term types. ``Houses, Slaughter`` beside ``Slaughter Houses`` is a PM."""
+    """Give English names their term types: ``b, a`` beside ``a b`` is an inverted one (PM)."""
     found = list(dict.fromkeys(filter(None, map(clean, [name, *synonyms]))))
     known = {each.lower() for each in found}
 
@@ -153,7 +153,7 @@ def read_icd11() -> tuple[Term, ...]:
 
 @cache
 def read_medicines() -> tuple[Term, ...]:
-    """Read the substances of WHO's list of essential medicines, in English and nine languages."""
+    """Read the substances of WHO's list of essential medicines, in English and nine others."""
     code_of: dict[str, str] = {}  # an English name -> the first record that has it
     names: dict[str, dict[Name, None]] = defaultdict(dict)
     xml = read("gnuhealth_who_essential_medicines",
