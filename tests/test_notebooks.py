@@ -134,7 +134,7 @@ def test_notebook_01_adds_vocabularies_their_types_and_their_brands(tmp_path, mo
     words = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
     assert main(["run", "01", "--profile", "smoke", *words]) == 0
     data = tmp_path / "smoke" / "data"
-    rows = read_mrconso(data / "metathesaurus").df()
+    rows, wider = (read_mrconso(data / f"metathesaurus{end}").df() for end in ("", "_with_mesh"))
     assert {"HPO", "ICD10", "ICD11", "DRUGS"} <= set(rows["source"])
     types = read_semantic_types(data / "metathesaurus").df()
     assert {"T047", "T121"} <= set(types["tui"]) and set(types["cui"]) == set(rows["cui"])
@@ -142,14 +142,31 @@ def test_notebook_01_adds_vocabularies_their_types_and_their_brands(tmp_path, mo
     record = json.loads((tmp_path / "smoke" / "results" / f"{COURSE[1].stem}.json").read_text())
     assert record["parameters"]["vocabularies"] == "ICD11,WHOEML,DRUGS"
     for file, benchmarks in (("pairs_english.txt", ENGLISH),
+                             ("pairs_english_with_mesh.txt", ENGLISH),
                              ("pairs_multilingual.txt", (*ENGLISH, *MULTILINGUAL)),
                              ("pairs_english_cased.txt", (*ENGLISH, *MULTILINGUAL))):
+        names = wider if "with_mesh" in file else rows
         strings, codes = held_out(benchmarks)
         pairs = read_pairs(data / file)
         assert strings.isdisjoint(pairs["name1"].str.lower())
         assert strings.isdisjoint(pairs["name2"].str.lower())
-        held = [pair in codes for pair in zip(rows["source"], rows["code"], strict=True)]
-        assert len(pairs) > 1_000 and set(rows.loc[held, "cui"]).isdisjoint(pairs["cui"])
+        held = [pair in codes for pair in zip(names["source"], names["code"], strict=True)]
+        assert len(pairs) > 1_000 and set(names.loc[held, "cui"]).isdisjoint(pairs["cui"])
+
+
+def test_notebook_01_makes_pairs_without_mesh_where_mesh_is_in_the_metathesaurus(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path))
+    data = tmp_path / "smoke" / "data"
+    data.mkdir(parents=True)
+    (data / "pairs_english_with_mesh.txt").write_text("C1||of a run||without MeSH\n", encoding="utf-8")
+    assert main(["run", "01", "--profile", "smoke", "-p", "vocabularies=MSH"]) == 0
+    assert not (data / "pairs_english_with_mesh.txt").exists()  # notebook 03 would train on it
+    with_mesh, without = (read_pairs(data / f"pairs_english{end}.txt") for end in ("", "_without_mesh"))
+    rows = read_mrconso(data / "metathesaurus").df()
+    other = set(zip(rows["cui"], rows["name"].str.lower(), rows["source"] != "MSH", strict=True))
+    for name in ("name1", "name2"):
+        assert {(cui, text, True) for cui, text in zip(without["cui"], without[name])} <= other
+    assert len(with_mesh) > len(without) > 1_000
 
 
 def test_notebook_01_refuses_a_vocabulary_that_there_is_not(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,8 @@ import pytest
 from sapbert_utils.course.notebooks import NOTEBOOKS
 from sapbert_utils.course.profiles import REPOSITORY
 from sapbert_utils.data.pairs import read_pairs
-from sapbert_utils.data.splits import held_out
+from sapbert_utils.data.rrf import read_mrconso
+from sapbert_utils.data.splits import ENGLISH, MULTILINGUAL, held_out, layperson_strings
 from sapbert_utils.data.terminology import open_terms
 
 SCHEMA = REPOSITORY / "tests" / "course" / "results.schema.json"
@@ -51,14 +52,37 @@ def test_the_chain_writes_eight_valid_results_and_its_table(chain):
 
 
 def test_no_pair_of_the_multilingual_models_holds_a_name_or_concept_of_the_held_out_blocks(chain):
-    strings, held_codes = held_out(["ICD10"])
-    codes = {code for _, code in held_codes}
+    strings, held_codes = held_out(MULTILINGUAL)
+    held = {pair for pair in held_codes if pair[0] == "ICD10"}
     known = open_terms()
-    held = set(known.loc[(known["source"] == "ICD10") & known["code"].isin(codes), "cui"])
+    carry = [pair in held for pair in zip(known["source"], known["code"], strict=True)]
+    held = set(known.loc[carry, "cui"])
     for name in ("pairs_multilingual.txt", "pairs_english_cased.txt"):
         pairs = read_pairs(chain[0] / "smoke" / "data" / name)
         assert len(pairs) > 100 and not held & set(pairs["cui"])
         assert strings.isdisjoint(pairs["name1"].str.lower()) and strings.isdisjoint(pairs["name2"].str.lower())
+
+
+def test_the_pairs_with_mesh_hold_more_and_neither_file_what_the_tests_ask_for(chain):
+    data = chain[0] / "smoke" / "data"
+    without, with_mesh = (read_pairs(data / f"pairs_english{end}.txt") for end in ("", "_with_mesh"))
+    rows = read_mrconso(data / "metathesaurus_with_mesh")
+    mesh = set(rows.filter("source = 'MSH'").df()["cui"])
+    assert json.loads((data / "manifest.json").read_text())["mesh"] == "without"
+    assert not {cui for cui in without["cui"] if cui.startswith("MSH:")}
+    assert mesh & set(with_mesh["cui"]) and len(with_mesh) > len(without)
+    strings = held_out(ENGLISH)[0] | layperson_strings()
+    for pairs in (without, with_mesh):
+        assert strings.isdisjoint(pairs["name1"]) and strings.isdisjoint(pairs["name2"])
+
+
+@pytest.mark.parametrize(("mixture", "message"), [
+    ("HPO=0.8", "'HPO=0.8' in the mixture 'HPO=0.8' is not of the form SOURCE:SHARE"),
+    ("HPO:0.5,SNOMED:0.5", "no pair is of a concept with a name in 'SNOMED'")])
+def test_notebook_03_refuses_a_mixture_that_it_cannot_make(chain, tmp_path, mixture, message):
+    runs = what_03_left(chain[0], tmp_path / "runs")
+    done, _ = runner(runs, "run", "03", "--profile", "smoke", "-p", f"mixture={mixture}")
+    assert done.returncode == 1 and message in done.stderr, done.stderr
 
 
 def test_a_second_call_runs_nothing(chain):
@@ -76,8 +100,8 @@ def test_a_second_run_of_the_maps_gives_the_same_coordinates(chain):
 
 
 def what_03_left(runs, place):
-    """A run folder of one's own, with the data and the English model of the chain."""
-    for part in ("data", "models/sapbert"):
+    """A run folder of one's own, with the data and the English models of the chain."""
+    for part in ("data", "models/sapbert", "models/sapbert-with-mesh"):
         shutil.copytree(runs / "smoke" / part, place / "smoke" / part,
                         ignore=shutil.ignore_patterns("vectors"))
     return place

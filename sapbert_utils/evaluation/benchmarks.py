@@ -106,13 +106,10 @@ def icd10_queries(part: str, max_queries: int | None = None,
     names, codes = zip(*english, strict=True)
     known, found = set(codes), {}
     for language in ICD10_TARGETS:
-        gold = {}  # native name -> code; a name of several codes keeps the last
-        for term in terms:
-            if term.code not in known or icd10_part(term.code) != part:
-                continue
-            for name, term_type, lat in term.names:
-                if lat == language and term_type == "PT":
-                    gold[name] = term.code
+        # native name -> code; a name of several codes keeps the last
+        gold = {name: term.code for term in terms
+                if term.code in known and icd10_part(term.code) == part
+                for name, term_type, lat in term.names if (lat, term_type) == (language, "PT")}
         benchmark = Benchmark(f"ICD-10 {language} {part}", tuple(gold), tuple(gold.values()),
                               names, codes)
         found[language] = benchmark.sample(max_queries)
@@ -140,7 +137,7 @@ def chemical_names(part: str, max_names: int | None = None) -> Benchmark:
             queries.setdefault(query, set()).add(term.code)
         for name in own:
             names[name].add(term.code)
-    return _against(f"chemical names {part}", queries, names, max_names)
+    return _against({f"chemical names {part}": queries}, names, max_names)[0]
 
 
 def drug_brands(part: str, max_names: int | None = None) -> Benchmark:
@@ -151,7 +148,7 @@ def drug_brands(part: str, max_names: int | None = None) -> Benchmark:
     queries = {term.names[0][0].lower(): {term.brand_of} for term in read_drugs()
                if term.brand_of and part_of(term) == part}
     names = _names_of(term for term in read_drugs() if not term.brand_of)
-    return _against(f"drug brands {part}", queries, names, max_names)
+    return _against({f"drug brands {part}": queries}, names, max_names)[0]
 
 
 def icd11_queries(part: str, max_queries: int | None = None,
@@ -164,7 +161,8 @@ def icd11_queries(part: str, max_queries: int | None = None,
     known = {name.lower() for term in read_icd10() for name, _, lat in term.names if lat == "SPA"}
     terms = [term for term in read_icd11() if not term.code.startswith("X")]
     queries = _names_of((term for term in terms if part_of(term) == part), "SPA", known)
-    return _against(f"ICD-11 SPA {part}", queries, _names_of(terms), max_names).sample(max_queries)
+    found, = _against({f"ICD-11 SPA {part}": queries}, _names_of(terms), max_names)
+    return found.sample(max_queries)
 
 
 def medicine_queries(part: str, max_queries: int | None = None,
@@ -172,19 +170,19 @@ def medicine_queries(part: str, max_queries: int | None = None,
     """Essential medicines in nine languages, to be linked to English names of drugs, by LAT code.
 
     The dictionary holds the English names of the list and of all drugs (:func:`read_drugs`). A drug
-    that has the English name of the medicine is right, too. Arguments: `icd10_queries`.
+    that has the English name of the medicine is right, too. Arguments: `icd10_queries`. All
+    languages have the same dictionary.
     """
     names = _names_of((*read_medicines(), *(t for t in read_drugs() if not t.brand_of)))
-    found = {}
-    for language in sorted(MEDICINE_LANGUAGES.values()):
-        queries: dict[str, set[str]] = defaultdict(set)
-        for term in read_medicines():
-            if part_of(term) == part:
-                for native in _names_of([term], language):
-                    queries[native] |= names[term.names[0][0].lower()]
-        benchmark = _against(f"medicines {language} {part}", queries, names, max_names)
-        found[language] = benchmark.sample(max_queries)
-    return found
+    asked: dict[str, dict[str, set[str]]]
+    asked = {language: defaultdict(set) for language in sorted(MEDICINE_LANGUAGES.values())}
+    for term in (term for term in read_medicines() if part_of(term) == part):
+        for language, queries in asked.items():
+            for native in _names_of([term], language):
+                queries[native] |= names[term.names[0][0].lower()]
+    labels = {f"medicines {language} {part}": queries for language, queries in asked.items()}
+    found = zip(asked, _against(labels, names, max_names), strict=True)
+    return {language: benchmark.sample(max_queries) for language, benchmark in found}
 
 
 def _names_of(terms: Iterable[Term], language: str = "ENG",
@@ -198,20 +196,26 @@ def _names_of(terms: Iterable[Term], language: str = "ENG",
     return found
 
 
-def _against(label: str, queries: dict[str, set[str]], names: dict[str, set[str]],
-             max_names: int | None) -> Benchmark:
-    """Queries with their codes against names with theirs; a query that is a name asks nothing."""
-    asked = {query: codes for query, codes in queries.items() if query not in names}
+def _against(queries: dict[str, dict[str, set[str]]], names: dict[str, set[str]],
+             max_names: int | None) -> list[Benchmark]:
+    """Queries with their codes, by label, against names with theirs, the same for all labels.
+
+    A query that is a name asks nothing and is left out.
+    """
+    asked = {label: {query: codes for query, codes in own.items() if query not in names}
+             for label, own in queries.items()}
     kept = list(names)
     if max_names:  # one answer to each query first, then the other answers, then by a hash
-        right = set().union(*asked.values())
+        right = set().union(*(codes for own in asked.values() for codes in own.values()))
         kept.sort(key=stable_hash)
         # from the end, so that a code keeps the first of its names
         first = {code: name for name in reversed(kept) for code in names[name] & right}
         ahead = set(first.values())
         kept.sort(key=lambda name: (name not in ahead, names[name].isdisjoint(right)))
         del kept[max_names:]
-        answers = set().union(*(names[name] for name in kept))
-        asked = {query: codes for query, codes in asked.items() if codes & answers}
-    return Benchmark(label, tuple(asked), _joined(asked.values()), tuple(kept),
-                     _joined(names[name] for name in kept))
+    answers = set().union(*(names[name] for name in kept))
+    dictionary = tuple(kept), _joined(names[name] for name in kept)
+    asked = {label: {query: codes for query, codes in own.items() if codes & answers}
+             for label, own in asked.items()}
+    return [Benchmark(label, tuple(own), _joined(own.values()), *dictionary)
+            for label, own in asked.items()]

@@ -189,6 +189,7 @@ def test_medicines_are_asked_for_in_nine_languages():
         "ARA": 219, "CHI": 219, "FRE": 112, "GER": 109, "GRE": 215, "ITA": 129, "JPN": 219,
         "POR": 104, "SPA": 107}
     assert all(answerable(found) and len(found.names) == 500 for found in test.values())
+    assert len({found.names for found in test.values()}) == 1  # one dictionary for all languages
     by_code = {found.code: part_of(found) for found in read_medicines()}
     gold = {code for found in test.values() for codes in found.gold for code in codes.split("|")}
     assert {by_code[code] for code in gold & by_code.keys()} == {"test"}
