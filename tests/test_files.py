@@ -12,7 +12,7 @@ from sapbert_utils.files import MACHINE, whole_file, whole_folder
 
 WRITE = """
 import sys, time
-from sapbert_utils.files import MACHINE, whole_file, whole_folder
+from sapbert_utils.files import whole_folder
 with whole_folder(sys.argv[1], taken="replace") as new:
     (new / "weights").write_text("half")
     print("writing", flush=True)

@@ -20,7 +20,7 @@ TEXTS = sorted(
     if p.is_file() and p.suffix in (".py", ".md", ".toml", ".txt", ".lock", ".yml", ".cff", ".ipynb", "")
     and p.name != ".git" and not {"__pycache__", ".ipynb_checkpoints"} & set(p.parts)
 )
-MACHINE = re.compile("|".join([re.escape(str(REPOSITORY)), r"/home/\w", r"/Users/\w", r"(?<![\w.])/root/", r"/tmp/\w"]))
+MACHINE = re.compile("|".join([re.escape(str(REPOSITORY)), r"/(home|Users|tmp)/\w", r"(?<![\w.])/(root)/"]))
 HOME_FREE = ("test_style.py", "publishing.py", "test_notebooks.py")  # they name the patterns that they search for
 
 

@@ -125,8 +125,8 @@ def build_open_metathesaurus(folder: Path | str, max_concepts: int | None = None
     suggests, and ``MRREL.RRF`` the brands of drugs.
 
     Args:
-        max_concepts: keep a fixed slice for tests: this many concepts of the ontologies, and as
-            many of ICD-10.
+        max_concepts: keep a fixed slice for tests: this many concepts of the ontologies, as many
+            of ICD-10, and as many that only the vocabularies have.
         vocabularies, ways: as in :func:`open_concepts`.
     """
     placed = open_concepts(vocabularies, ways)
@@ -134,12 +134,13 @@ def build_open_metathesaurus(folder: Path | str, max_concepts: int | None = None
     if max_concepts:
         # The hash makes the slice a fair sample that is the same in every process.
         ranked = sorted(names["cui"].unique(), key=stable_hash)
-        outside_icd10 = names["source"].where(names["source"] != "ICD10")
-        paired = outside_icd10.groupby(names["cui"]).count() > 1  # a single name makes no pair
-        english = [cui for cui in ranked if paired[cui]][:max_concepts]
-        coded = set(names.loc[names["source"] == "ICD10", "cui"])
-        icd10 = [cui for cui in ranked if cui in coded][:max_concepts]
-        chosen = {*english, *icd10}
+        # told apart, so that the slice holds the same concepts with and without vocabularies
+        base = names["source"].isin(("HPO", "MONDO", "DOID", "EFO", "ICD10"))
+        ontologies = names["cui"][base & (names["source"] != "ICD10")].value_counts()
+        parts = (set(ontologies.index[ontologies > 1]),  # a single name makes no pair
+                 set(names["cui"][names["source"] == "ICD10"]),
+                 set(names["cui"]) - set(names["cui"][base]))
+        chosen = {cui for part in parts for cui in [c for c in ranked if c in part][:max_concepts]}
         names = names[names["cui"].isin(chosen)]
         placed = [row for row in placed if row.concept in chosen]
     _write_types(placed, folder)

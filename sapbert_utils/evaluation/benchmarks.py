@@ -161,7 +161,7 @@ def icd11_queries(part: str, max_queries: int | None = None,
     known = {name.lower() for term in read_icd10() for name, _, lat in term.names if lat == "SPA"}
     terms = [term for term in read_icd11() if not term.code.startswith("X")]
     queries = _names_of((term for term in terms if part_of(term) == part), "SPA", known)
-    found, = _against({f"ICD-11 SPA {part}": queries}, _names_of(terms), max_names)
+    found = _against({f"ICD-11 SPA {part}": queries}, _names_of(terms), max_names)[0]
     return found.sample(max_queries)
 
 
