@@ -30,17 +30,16 @@ class Profile:
     multilingual_batch_size: int = 256
     learning_rate: float = 5e-4
     multilingual_learning_rate: float = 2e-4
-    # share of the trained weights; below 1, the model keeps what it knew of other languages
-    multilingual_blend: float = 0.7
+    multilingual_blend: float = 0.7  # share of the trained weights; the rest stays the base's
     schedule: str = "linear"
     pooling: str = "mean"  # the small models were built for it; "cls" is the papers' choice
-    # "concepts" shows a short run each concept once; "pairs", as upstream, some fifty times
-    sampling: str = "concepts"
+    sampling: str = "concepts"  # each concept once; "pairs", as upstream, some fifty times
     dropout: float = 0.0  # none, because a short run is far from fitting its data
     freeze_layers: int = 0  # of the English model: training only the upper ones buys more steps
     mixture: str = ""  # shares of concepts by source in a short English run, such as HPO:0.8
     freeze_word_embeddings: bool = True  # multilingual: 250,000 are too many to train on a CPU
     max_queries: int | None = None  # queries per benchmark and language
+    dictionary_names: int | None = None  # of chemicals, drugs and ICD-11, beside the right ones
     map_names: int = 10000  # names on a map of the embedding space
     folder: Path = field(default=Path(), compare=False)  # where the run writes
 
@@ -70,9 +69,9 @@ class Profile:
 PROFILES = {profile.name: profile for profile in (
     Profile("smoke", num_layers=2, max_concepts=600, steps=4, multilingual_steps=2, max_queries=60,
             batch_size=32, multilingual_batch_size=16, freeze_layers=1, mixture="HPO:0.8",
-            map_names=200),
+            map_names=200, dictionary_names=500),
     Profile("demo", steps=220, multilingual_steps=80, multilingual_batch_size=128, freeze_layers=3,
-            mixture="HPO:0.8", max_queries=400, map_names=4000),
+            mixture="HPO:0.8", max_queries=400, map_names=4000, dictionary_names=10_000),
     Profile("full", vocabularies="all"),
     Profile("paper", multilingual_model="xlm-roberta-base", learning_rate=2e-5,
             english_model="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",

@@ -95,6 +95,7 @@ def _by_scores(scores: Scores, k: int, label: str, names: int) -> Rank:
             # the best k in any order first, because sorting all names would cost much more
             last = min(k, loss.shape[1]) - 1
             best = np.argpartition(loss, last, axis=1)[:, :k]
+            best.sort(axis=1)  # so that of equal names the first wins on every machine
             order = np.take_along_axis(loss, best, axis=1).argsort(axis=1, kind="stable")
             found.append(np.take_along_axis(best, order, axis=1))
         return np.concatenate(found) if found else np.empty((0, min(k, names)), int)
