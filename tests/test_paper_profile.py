@@ -35,8 +35,8 @@ DRUG, BRAND, OLD = "C9000001", "C9000002", "C9000003"  # the last one's name is 
 ENGLISH, MULTILINGUAL = 32, 48  # hidden sizes, so that one model is never taken for the other
 TINY = dict(num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, initializer_range=0.3)
 GIVEN = {"umls_dir": "META", "english_model": "pubmedbert", "multilingual_model": "xlmr", "trade_names": "true",
-         "steps": 2, "train_steps": 2, "count_batches": 10, "max_names": 600, "queries": 30, "map_names": 200,
-         "method": "tsne"}
+         "steps": 2, "train_steps": 2, "count_batches": 10, "max_names": 600, "queries": 30,
+         "map_names": 200, "dictionary_names": 500, "method": "tsne"}
 
 
 def line(name: str, **values: str) -> str:
