@@ -39,7 +39,7 @@ class Profile:
     mixture: str = ""  # shares of concepts by source in a short English run, such as HPO:0.8
     freeze_word_embeddings: bool = True  # multilingual: 250,000 are too many to train on a CPU
     max_queries: int | None = None  # queries per benchmark and language
-    dictionary_names: int | None = None  # of chemicals, drugs and ICD-11, beside the right ones
+    dictionary_names: int | None = None  # of chemicals, of drugs and of ICD-11, the right included
     map_names: int = 10000  # names on a map of the embedding space
     folder: Path = field(default=Path(), compare=False)  # where the run writes
 

@@ -92,12 +92,12 @@ def _by_scores(scores: Scores, k: int, label: str, names: int) -> Rank:
         found = []
         for start in tqdm(range(0, len(texts), block), desc=label, unit="block"):
             loss = -scores(texts[start : start + block])
-            # the best k in any order first, because sorting all names would cost much more
+            # sort the names up to the k-th score alone, because sorting all would cost much more
             last = min(k, loss.shape[1]) - 1
-            best = np.argpartition(loss, last, axis=1)[:, :k]
-            best.sort(axis=1)  # so that of equal names the first wins on every machine
-            order = np.take_along_axis(loss, best, axis=1).argsort(axis=1, kind="stable")
-            found.append(np.take_along_axis(best, order, axis=1))
-        return np.concatenate(found) if found else np.empty((0, min(k, names)), int)
+            edges = np.partition(loss, last, axis=1)[:, last]
+            for row, edge in zip(loss, edges, strict=True):
+                near = np.flatnonzero(row <= edge)  # in order: of equal names the first wins
+                found.append(near[row[near].argsort(kind="stable")[:k]])
+        return np.stack(found) if found else np.empty((0, min(k, names)), int)
 
     return rank

@@ -122,3 +122,10 @@ def test_tfidf_on_hpo_layperson_is_the_figure_measured_by_hand():
     ranks = score(predict(benchmark, tfidf(benchmark.names)))
     assert accuracy_at_k(ranks, 1) == pytest.approx(20.6, abs=3)
     assert accuracy_at_k(ranks, 5) == pytest.approx(39.3, abs=3.5)
+
+
+@pytest.mark.parametrize("k", [1, 3, 64])
+def test_of_names_with_equal_scores_the_first_wins_however_many_are_asked_for(k):
+    names = ["flu", "gout", "cold"] * 100
+    found = tfidf(names, k)(["gout", "日本", "flu"])  # the second shares no letter with any name
+    assert found.tolist() == [list(range(1, 300, 3))[:k], list(range(k)), list(range(0, 300, 3))[:k]]
