@@ -52,21 +52,42 @@ def _parser() -> argparse.ArgumentParser:
     add.set_defaults(act=_run)
 
     add = commands.add_parser(
-        "link", help="link a column of a CSV file with a saved linker (notebook 07)")
+        "link", help="link a column of a CSV file to the names of the open terminologies, or of "
+                     "a linker of yours")
     add.add_argument("csv", type=given_path, help="the file of mentions")
     add.add_argument("--column", default="mention", help="its column of mentions (mention)")
     add.add_argument("--context", default="",
                      help="its column with the text around the mention, if any: an abbreviation "
                           "that is explained there is linked by what it stands for")
     add.add_argument("--linker", type=given_path,
-                     help="the folder of the linker (the one of notebook 07, demo profile)")
+                     help="the folder of a saved linker, such as runs/demo/models/linker of notebook "
+                          "07; without one, a linker to open names is made on first use and kept")
+    add.add_argument("--model", default="", help="its encoder: a name or folder (sapbert-minilm; for "
+                                                 "other languages than English sapbert-e5)")
+    add.add_argument("--sources", default="", help="link to names of these sources alone, joined by "
+                                                   "commas, such as HPO,MONDO (all)")
+    add.add_argument("--languages", default="", help="of the names, by LAT code, joined by commas, "
+                                                     "such as ENG,GER, or all (ENG)")
+    add.add_argument("--semantic-type", default="", help="link to concepts of these semantic types "
+                                                         "alone, by TUI code, such as T047,T184")
+    add.add_argument("--json", action="store_true",
+                     help="write JSON Lines, an object a row, and not CSV")
     add.add_argument("--output", type=given_path,
-                     help="the file to write (beside the first: name.linked.csv)")
+                     help="the file to write (beside the first: name.linked.csv, or .jsonl)")
     add.add_argument("--k", type=int, default=5, help="candidates a mention (5)")
-    add.add_argument("--threshold", type=float, default=0.0,
-                     help="score from which the first candidate is accepted (0)")
+    add.add_argument("--threshold", type=float,
+                     help="score from which the first candidate is accepted (the linker's own)")
     add.add_argument("--encoding", default="utf-8-sig", help="of the file (utf-8-sig)")
     add.set_defaults(act=_link)
+
+    add = commands.add_parser(
+        "train-released", help="train a model that ships with the course again, or go on")
+    add.add_argument("name", help="sapbert-minilm, sapbert-minilm-mean-token or sapbert-e5")
+    add.add_argument("--output", type=given_path,
+                     help="the folder to write (released/<name>/adapters beside the runs)")
+    add.add_argument("-p", "--parameter", action="append", default=[], dest="parameters",
+                     metavar="name=value", help="a parameter of notebook 01 or 03 to set otherwise")
+    add.set_defaults(act=_train_released)
 
     add = commands.add_parser(
         "fetch", help="download a gold corpus of the papers that has a public address")
@@ -145,22 +166,50 @@ def _list(options: Options) -> None:
 
 
 def _link(options: Options) -> None:
-    from sapbert_utils.linking import Linker
+    from sapbert_utils.linking import Linker, check_csv, link_csv
 
-    folder = options.linker or get_profile("demo").models / "linker"
-    if not folder.is_dir():
-        raise Refused(f"no linker in {folder}: run notebook 07, or name a folder that Linker.save "
-                      "wrote with --linker")
-    target = options.output or options.csv.with_suffix(".linked.csv")
+    suffix = ".jsonl" if options.json else ".csv"
+    target = options.output or options.csv.with_suffix(f".linked{suffix}")
     if target.resolve() == options.csv.resolve():
         raise Refused(f"{target} is the file of mentions itself: write to another with --output")
     if target.is_dir():  # say so before the linker is loaded
         raise Refused(f"{target} is a folder: name a file with --output")
+    if options.json != (target.suffix == ".jsonl"):
+        raise Refused(f"{target} does not end in {suffix}: name such a file with --output, or "
+                      f"{'leave --json out' if options.json else 'add --json'}")
+    if options.linker and (options.model or options.languages):
+        raise Refused("--linker has its own model and names: leave out --model and --languages")
+    if options.linker and not options.linker.is_dir():
+        raise Refused(f"no linker in {options.linker}: run notebook 07, name a folder that "
+                      "Linker.save wrote, or leave out --linker")
+    sources, languages, types = (_listed(text) for text in (
+        options.sources, options.languages or "ENG", options.semantic_type))
+    form = {"encoding": options.encoding, "context": options.context}
     with _refusing():
-        rows = Linker.load(folder).link_csv(
-            options.csv, target, options.column, options.k, options.threshold, options.encoding,
-            context=options.context)
+        check_csv(options.csv, options.column, options.k, options.threshold, **form)
+        if options.linker:
+            linker = Linker.load(options.linker)
+        else:
+            languages = [] if languages == ["all"] else languages
+            linker = Linker.open(options.model, sources, languages, "names (once)")
+            sources = []  # the linker has no others
+        only = linker.part(sources, types) if sources or types else None
+        rows = link_csv(linker, options.csv, target, options.column, options.k, options.threshold,
+                        only, **form)
     _say(f"{rows:,} rows linked: {target}\n")
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _train_released(options: Options) -> None:
+    from sapbert_utils.releasing import train_released
+
+    with _refusing():
+        folder = train_released(options.name, options.output, _say,
+                                **parse_assignments(options.parameters))
+    _say(f"{folder}\n")
 
 
 def _fetch(options: Options) -> None:

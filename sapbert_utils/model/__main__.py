@@ -17,8 +17,9 @@ from transformers.hf_argparser import HfArg, HfArgumentParser
 
 from ..data.pairs import read_labelled, read_pairs
 from .batches import hold_out_concepts
-from .encoder import check_replaceable, load_encoder, save_encoder
+from .encoder import load_encoder
 from .recipes import RECIPES, Plan, Recipe, get_recipe, model_card
+from .saving import check_replaceable, save_encoder
 from .training import PATIENCE, Training
 from .validation import linking_accuracy
 

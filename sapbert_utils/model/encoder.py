@@ -1,11 +1,11 @@
-"""A BERT-like encoder with its tokenizer and settings: load it, save it."""
+"""A BERT-like encoder with its tokenizer and settings: load it by name or from a folder."""
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from transformers.utils import logging as transformers_logging
 
 from ..data import open_data
 from ..data.open_data.mpnet import join_mpnet
-from ..files import whole_folder, write_json
 from .poolings import check_pooling, saved_pooling
 from .precision import Twin
 from .randomness import with_quick_dropout
@@ -26,13 +25,10 @@ from .randomness import with_quick_dropout
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 BERT_LIKE = ("bert", "roberta", "xlm-roberta")  # models whose layers are built alike
 SETTINGS = "sapbert.json"
-KINDS = {"pooling": str, "max_length": int, "prefix": str, "lower": bool}  # what it holds
-# exact names: a reader's tokenizer_notes.md or my.model is none of them
-MODEL_FILES = (SETTINGS, "README.md", "config.json", "model.safetensors", "tokenizer.json",
-               "model.safetensors.index.json", "model-?????-of-?????.safetensors",
-               "tokenizer_config.json", "tokenizer.model", "sentencepiece.bpe.model",
-               "spiece.model", "vocab.txt", "vocab.json", "special_tokens_map.json",
-               "added_tokens.json", "merges.txt", "chat_template.jinja")
+# what it holds; base only beside adapters: the model that they change
+KINDS = {"pooling": str, "max_length": int, "prefix": str, "lower": bool, "base": str}
+RELEASED = Path(__file__).with_name("released")
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")  # peft's names
 
 
 @dataclass
@@ -62,13 +58,19 @@ class Encoder:
         return [self.prefix + (name.lower() if self.lower else name).strip() for name in names]
 
 
+def released() -> tuple[str, ...]:
+    """The names of the trained models that ship with the course, as adapters to a base model."""
+    return tuple(sorted(path.parent.name for path in RELEASED.glob(f"*/{ADAPTERS[1]}")))
+
+
 def load_encoder(name: str, num_layers: int | None = None, device: str | None = None,
                  **settings: Any) -> Encoder:
     """Load an encoder by name or from a folder.
 
     Args:
-        name: ``minilm``, ``e5-multilingual`` or ``mpnet`` (405 MB; fetched when asked for), a
-            folder with a config.json, or a name on the Hugging Face hub.
+        name: a base model (``minilm``, ``e5-multilingual``, or ``mpnet``, 405 MB, fetched when
+            asked for), a trained one (:func:`released`), a folder with a config.json or with
+            adapters of :func:`save_adapters`, or a name on the Hugging Face hub.
         num_layers: keep only this many of the lowest layers; None: keep all.
         device: where to put the model; None: on a GPU if there is one.
         settings: pooling, max_length, prefix, lower; they override the settings that
@@ -87,7 +89,11 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
         (2, 384)
     """
     name = os.path.expanduser(name)
-    folder, defaults = _locate(name)
+    own, defaults = (str(RELEASED / name), {}) if name in released() else _locate(name)
+    saved = _saved_settings(own)
+    folder, base = own, saved.pop("base", "")
+    if base:  # these are adapters
+        folder, defaults = _locate(base)
     part = "config.json and weights"
     try:
         with quiet():
@@ -99,13 +105,17 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
             missing = sorted(key for key in about["missing_keys"] if "pooler" not in key)
             if missing:
                 raise ValueError(f"the weights lack {missing[0]}, which config.json asks for")
+            if base:
+                part = "adapters"
+                model = _with_adapters(model, own)
             part = "tokenizer"
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # a damaged file raises whatever its reader stumbles on
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise OSError(f"no model {name!r}: give minilm, e5-multilingual, mpnet, a folder with "
-                      f"config.json and undamaged files, or a name on the Hugging Face hub with a "
-                      f"network to reach it (while reading its {part}: {reason})") from error
+        raise OSError(f"no model {name!r}: give minilm, e5-multilingual, mpnet, "
+                      f"{', '.join(released())}, a folder with config.json and undamaged files, or "
+                      f"a name on the Hugging Face hub with a network to reach it (while reading "
+                      f"its {part}: {reason})") from error
     if not (tokenizer.is_fast and len(tokenizer) > len(tokenizer.all_special_ids)):
         raise ValueError(f"{name} has no fast tokenizer (tokenizer.json); convert it with the "
                          f"tokenizers library")
@@ -116,7 +126,7 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
         defaults = saved_pooling(name, "pooling" in settings)
     if num_layers is not None:
         _cut(model, num_layers)
-    settings = defaults | _saved_settings(folder) | settings
+    settings = defaults | saved | settings
     encoder = Encoder(with_quick_dropout(model).eval(), tokenizer, **settings)
     check_pooling(encoder.pooling)
     check_length(encoder)
@@ -156,6 +166,15 @@ def _saved_settings(folder: str) -> dict[str, Any]:
         raise ValueError(f"{file} is damaged ({wrong[0]}): it holds {', '.join(KINDS)} of a model; "
                          f"save the model again, or mend it")
     return saved
+
+
+def _with_adapters(model: PreTrainedModel, folder: str) -> PreTrainedModel:
+    """``model`` with the adapters in ``folder`` added into its weights."""
+    from peft import PeftModel  # slow to import
+
+    if not Path(folder, ADAPTERS[1]).is_file():  # peft would unpickle a file in its place
+        raise ValueError(f"{ADAPTERS[1]} is missing")
+    return PeftModel.from_pretrained(model, folder, torch_device="cpu").merge_and_unload()
 
 
 def _poolerless(folder: str) -> dict[str, bool]:
@@ -209,51 +228,19 @@ def check_length(encoder: Encoder) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep off the screen what transformers reports on loading: bars, and BERT's missing pooler."""
+    """Keep off the screen what transformers reports on loading: bars, BERT's missing pooler.
+
+    And a warning of peft and transformers that is about their own code.
+    """
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def check_replaceable(folder: Path | str) -> None:
-    """Raise ``FileExistsError`` if saving a model as ``folder`` would delete someone's files.
-
-    The folder may be new, empty, or hold a model of :func:`save_encoder` and nothing else.
-    """
-    folder = Path(folder)
-    if folder.is_dir():
-        paths = sorted(folder.iterdir())
-        ours = (folder / SETTINGS).is_file()  # without it, a model that someone else saved
-        foreign = [path.name for path in paths if not ours or path.is_symlink()
-                   or not path.is_file() or not any(fnmatch(path.name, k) for k in MODEL_FILES)]
-        if foreign:
-            raise FileExistsError(f"{folder} holds {foreign[0]!r}, which belongs to no model that "
-                                  f"was saved here: name another folder, or move it away")
-    elif folder.exists():
-        raise FileExistsError(f"{folder} is a file: name a folder for the model")
-
-
-def save_encoder(encoder: Encoder, folder: Path | str, card: str = "") -> Path:
-    """Save an encoder as a Hugging Face folder: config, tokenizer and safetensors.
-
-    Pooling, max_length, prefix and lower go into ``sapbert.json``, and ``card`` becomes the README.
-    An older model of that name is replaced only after the new one is complete. Raises
-    ``FileExistsError`` on a folder with anything else in it (:func:`check_replaceable`).
-    """
-    check_replaceable(folder)
-    settings = {"pooling": encoder.pooling, "max_length": encoder.max_length,
-                "prefix": encoder.prefix, "lower": encoder.lower}
-    with whole_folder(folder, taken="replace") as new, quiet():
-        encoder.model.save_pretrained(new)
-        encoder.tokenizer.save_pretrained(new)
-        if card:
-            (new / "README.md").write_text(card, encoding="utf-8")
-        write_json(new / SETTINGS, settings)
-    return Path(folder)

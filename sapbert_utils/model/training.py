@@ -16,12 +16,13 @@ from tqdm.auto import tqdm
 
 from .batches import Batches, false_negatives
 from .checkpoints import fingerprint, last_checkpoint, load_checkpoint, save_checkpoint
-from .encoder import Encoder, save_encoder
+from .encoder import Encoder
 from .history import History
 from .losses import get_loss
 from .precision import agreed_precision
 from .randomness import deterministic, random_state, set_random_state
 from .recipes import Plan, Recipe, learning_rate_factor
+from .saving import save_encoder
 from .step import Step
 from .tokens import Chunk, TokenStore, ahead
 from .weights import blend, merged, prepare

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from transformers import PreTrainedModel
 
-from .encoder import Encoder, check_length, layers_of
+from .encoder import Encoder, check_length, layers_of, quiet
 from .recipes import Recipe
 
 
@@ -66,7 +66,8 @@ def with_adapters(encoder: Encoder, rank: int) -> Encoder:
               if isinstance(module, torch.nn.Linear) and not module.weight.requires_grad]
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear",
                         exclude_modules=frozen)
-    return replace(encoder, model=get_peft_model(encoder.model, config))
+    with quiet():
+        return replace(encoder, model=get_peft_model(encoder.model, config))
 
 
 def merged(encoder: Encoder) -> Encoder:

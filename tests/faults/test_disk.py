@@ -60,7 +60,7 @@ def test_a_model_on_a_full_disk_leaves_the_old_one():
     load_encoder("minilm", num_layers=1)  # so that the cache has it
     out = on_a_disk("size=80m", """
 from sapbert_utils.files import sha256
-from sapbert_utils.model.encoder import load_encoder, save_encoder
+from sapbert_utils.model import load_encoder, save_encoder
 encoder = load_encoder("minilm", num_layers=1)
 save_encoder(encoder, disk / "model")
 before = sha256(disk / "model")

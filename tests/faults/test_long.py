@@ -19,7 +19,7 @@ START = """
 import json, sys
 from pathlib import Path
 import pandas as pd, psutil
-from sapbert_utils.linking import Linker
+from sapbert_utils.linking import Linker, link_csv
 from sapbert_utils.model import encode, get_recipe, load_encoder, train
 def megabytes():
     return psutil.Process().memory_info().rss / 1e6
@@ -60,9 +60,9 @@ def test_rows_of_a_file_take_no_more_memory_the_more_they_are(tmp_path):
 names = pd.DataFrame({{"cui": ["C1", "C2"], "name": ["gout", "flu"]}})
 linker = Linker.from_terminology(load_encoder("minilm", num_layers=1), names)
 folder = Path({str(tmp_path)!r})
-linker.link_csv(folder / "short.csv", folder / "short.out.csv", "mention", k=1)
+link_csv(linker, folder / "short.csv", folder / "short.out.csv", "mention", k=1)
 short = megabytes()
-count = linker.link_csv(folder / "long.csv", folder / "long.out.csv", "mention", k=1)
+count = link_csv(linker, folder / "long.csv", folder / "long.out.csv", "mention", k=1)
 print(json.dumps([short, megabytes(), count]))""")
     assert count == ROWS and after - short < ROOM, (short, after)
 

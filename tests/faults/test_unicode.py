@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from sapbert_utils.data.own_terms import read_terminology
-from sapbert_utils.linking import Linker
+from sapbert_utils.linking import Linker, link_csv
 from sapbert_utils.model import load_encoder
 
 NAMES = {
@@ -37,7 +37,7 @@ def test_names_of_every_kind_come_back_unchanged(encoder, tmp_path):
     assert linker.names["name"].tolist() == names["name"].tolist()
     with open(mentions, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("kind", "mention"), *read.items()])
-    assert linker.link_csv(mentions, out, "mention", k=1) == len(NAMES)
+    assert link_csv(linker, mentions, out, "mention", k=1) == len(NAMES)
     with open(out, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["mention"] for row in rows] == list(read.values())

@@ -1,12 +1,15 @@
 """A column of a CSV file, linked: every row kept as it is, and refused where it cannot be read."""
 
 import csv
+import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from sapbert_utils.__main__ import main
 from sapbert_utils.data.tables import read_table
+from sapbert_utils.linking import Linker, csv_files, link_csv
 from sapbert_utils.linking import linker as linker_module
 
 
@@ -16,7 +19,7 @@ def link(linker, tmp_path):
     def run(data, column="term", **settings):
         content = data if isinstance(data, bytes) else data.encode()
         (tmp_path / "in.csv").write_bytes(content)
-        count = linker.link_csv(tmp_path / "in.csv", tmp_path / "out.csv", column, **settings)
+        count = link_csv(linker, tmp_path / "in.csv", tmp_path / "out.csv", column, **settings)
         return count, [cells for _, cells in read_table(tmp_path / "out.csv")]
 
     return run
@@ -24,7 +27,7 @@ def link(linker, tmp_path):
 
 @pytest.mark.parametrize("size", [1, 2, 1000])
 def test_a_csv_is_linked_in_parts_with_every_row_kept(link, tmp_path, monkeypatch, size):
-    monkeypatch.setattr(linker_module, "ROWS", size)
+    monkeypatch.setattr(csv_files, "ROWS", size)
     long = "nose " * 250
     rows = pd.DataFrame({"id": ["1", "NA", "3", "4"],
                          "term": ["Heart Attack", "", long, " wide nose"]})
@@ -171,3 +174,48 @@ def test_a_wave_in_the_commands_paths_is_the_home_folder(saved, tmp_path, monkey
     (tmp_path / "in.csv").write_text("mention\nwide nose\n")
     assert main(["link", "~/in.csv", "--linker", "~/linker", "--output", "~/new.csv"]) == 0
     assert str(tmp_path / "new.csv") in capsys.readouterr().out and (tmp_path / "new.csv").exists()
+
+
+def test_objects_a_row_hold_the_cells_and_the_candidates(linker, tmp_path):
+    (tmp_path / "in.csv").write_text("id,term,candidates\n1,wide nose,mine\n2,,\n")
+    assert link_csv(linker, tmp_path / "in.csv", tmp_path / "out.jsonl", "term", k=2, threshold=0.9) == 2
+    first, second = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert (first["id"], first["candidates"], second["candidates_found"]) == ("1", "mine", [])
+    assert [(c["rank"], c["cui"], c["accepted"]) for c in first["candidates_found"]] == [(1, "C2", True), (2, "C1", False)]
+    (tmp_path / "twice.csv").write_text("term,a,a\nx,1,2\n")
+    with pytest.raises(ValueError, match="several columns of one name"):
+        link_csv(linker, tmp_path / "twice.csv", tmp_path / "new.jsonl", "term")
+    assert not (tmp_path / "new.jsonl").exists()
+
+
+def test_the_linkers_own_threshold_counts_unless_another_is_given(linker, tmp_path):
+    (tmp_path / "in.csv").write_text("term\nwide nose\n")
+
+    def accepted(**settings):
+        link_csv(replace(linker, threshold=1.0), tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1, **settings)
+        return pd.read_csv(tmp_path / "out.csv")["accepted"].tolist()
+
+    assert accepted(threshold=0.5) == [True]
+    assert replace(linker, threshold=0.7).threshold == 0.7 and accepted(threshold=None) == accepted(threshold=1.0)
+
+
+def test_a_linkers_threshold_is_saved_with_it_and_an_older_linker_has_none(encoder, saved, tmp_path):
+    names = pd.DataFrame({"cui": ["C1"], "name": ["heart attack"]})
+    linker = Linker.from_terminology(encoder, names)
+    linker.threshold = 0.71
+    assert Linker.load(linker.save(tmp_path / "new")).threshold == 0.71
+    said = json.loads((saved / "manifest.json").read_text())
+    del said["threshold"]
+    (saved / "manifest.json").write_text(json.dumps(said))
+    assert Linker.load(saved).threshold == 0
+
+
+def test_a_fault_of_the_file_shows_before_the_names_are_encoded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Linker, "open", None)
+    (tmp_path / "in.csv").write_text("term\nwide nose\n")
+    for more, message in (([], "no column 'mention'"), (["--column", "term", "--k", "0"], "k is 0"),
+                          (["--column", "term", "--threshold", "2"], "the threshold is 2"),
+                          (["--json", "--output", "x.csv"], "does not end in .jsonl"),
+                          (["--output", str(tmp_path / "x.jsonl")], "add --json")):
+        assert main(["link", str(tmp_path / "in.csv"), *more]) == 2
+        assert message in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sapbert_utils.linking import Linker, encode_cached, expand, fingerprint
-from sapbert_utils.model.encoder import load_encoder, save_encoder
+from sapbert_utils.model import load_encoder, save_encoder
 
 
 def test_vectors_are_encoded_once_and_again_when_anything_changes(encoder, tmp_path):

@@ -16,10 +16,11 @@ from sapbert_utils.data.open_data import mpnet
 from sapbert_utils.files import sha256
 from sapbert_utils.linking.export import to_sentence_transformers
 from sapbert_utils.model.__main__ import main
-from sapbert_utils.model.encoder import check_replaceable, load_encoder, save_encoder
+from sapbert_utils.model.encoder import load_encoder
 from sapbert_utils.model.encoding import encode, encode_poolings, forward_chunk, make_chunks, pool
 from sapbert_utils.model.precision import training_precision
 from sapbert_utils.model.randomness import Dropout
+from sapbert_utils.model.saving import check_replaceable, save_encoder
 from sapbert_utils.model.tokens import tokenize
 
 NAMES = ["heart attack", "MI", "myocardial infarction of the anterior wall, unspecified",

@@ -1,0 +1,60 @@
+"""A linker that is there at once: a trained model that ships with the course, and open names."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ..data.open_data import cache_dir, wheels
+from ..data.terminology import open_names
+from ..model.encoder import RELEASED, load_encoder, released
+from .linker import Linker
+from .vectors import fingerprint
+
+ENGLISH = ("ENG",)
+
+
+def open_linker(model: str = "", sources: Sequence[str] = (), languages: Sequence[str] = ENGLISH,
+                progress: str = "") -> Linker:
+    """A linker to the names of the open metathesaurus, layperson names among them.
+
+    It is made on first use, which takes minutes, and kept in the cache of the course; after that
+    it takes seconds. What was damaged there is made again.
+
+    Args:
+        model: what :func:`load_encoder` takes; empty: the released model for the languages.
+        sources: SAB codes of the names, such as HPO; empty: all.
+        languages: LAT codes of the names, such as ENG, GER; empty: all.
+        progress: title of a progress bar while it is made; empty: none.
+
+    Raises:
+        ValueError: there are no such names.
+
+    Example:
+        >>> open_linker(sources=["HPO"]).link("wide nose", k=1)["name"].tolist()
+        ['Wide nose']
+    """
+    model = model or ("sapbert-minilm" if tuple(languages) == ENGLISH else "sapbert-e5")
+    encoder = load_encoder(model)
+    # what the vectors and the names depend on
+    about = [fingerprint(encoder), sorted(sources), sorted(languages),
+             [wheel.sha256 for wheel in wheels().values()]]
+    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    folder = cache_dir() / "linkers" / key
+    if folder.exists():
+        with suppress(ValueError, OSError):  # damaged, or of another version
+            return Linker.load(folder)
+    names = open_names(sources, languages, encoder.lower)
+    linker = Linker.from_terminology(encoder, names, progress=progress)
+    linker.threshold = threshold_of(model, sources)
+    linker.save(folder, taken="replace")
+    return linker
+
+
+def threshold_of(model: str, sources: Sequence[str] = ()) -> float:
+    """The threshold that was measured for a released model and sources; 0 where none was."""
+    file = RELEASED / model / "thresholds.json"
+    if model not in released() or not file.exists():
+        return 0.0
+    known = json.loads(file.read_text(encoding="utf-8"))
+    return known.get(",".join(sorted(sources)), known.get("", 0.0))

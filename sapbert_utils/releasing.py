@@ -1,0 +1,181 @@
+"""The models that ship with the course: how each was trained, and the command that does it again.
+
+``python -m sapbert_utils train-released sapbert-minilm`` runs notebooks 01 and 03 with the
+parameters below, and writes what training changed as adapters, with a card, into a folder.
+"""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .course.notebooks import choose, convert, find_notebooks, read_results
+from .course.profiles import Profile, get_profile
+from .course.running import run_all
+from .data.splits import is_dev, layperson_strings
+from .data.terminology import open_concepts, open_names
+from .evaluation import (
+    Benchmark,
+    accuracy_at_k,
+    bootstrap_interval,
+    corpora,
+    evaluate,
+    hpo_layperson,
+    icd10_queries,
+)
+from .files import sha256, whole_folder, write_json
+from .linking import Linker, best_threshold
+from .model.encoder import Encoder, load_encoder
+from .model.encoding import encode
+from .model.saving import save_adapters
+
+CHECKED = ("heart attack", "myocardial infarction", "wide nose", "can't see far away things",
+           "Herzinfarkt")  # names whose vectors are kept, to tell whether a copy is right
+SOURCES: tuple[tuple[str, ...], ...] = ((), ("HPO",), ("MONDO",), ("HPO", "MONDO"))
+
+
+@dataclass(frozen=True)
+class Release:
+    """How one model was trained: the full profile, and what notebooks 01 and 03 are told."""
+
+    recipe: str  # of notebook 03
+    base: str  # what load_encoder takes
+    licence: str  # of the base model
+    rank: int
+    parameters: dict[str, str]
+    languages: tuple[str, ...] = ("ENG",)
+    limits: str = ""
+
+
+_ENGLISH = {"vocabularies": "MSH", "mixture": "HPO:0.75,MSH:0.2", "steps": "1600",
+            "learning_rate": "8e-4"}
+RELEASES = {
+    "sapbert-minilm": Release(
+        "sapbert", "minilm", "Apache-2.0", 64, _ENGLISH,
+        limits="English alone, and phenotypes and diseases above all: four fifths of what it saw "
+               "has a name in HPO."),
+    "sapbert-minilm-mean-token": Release(
+        "sapbert-mean-token", "minilm", "Apache-2.0", 64, _ENGLISH | {"steps": "1000"},
+        limits="As sapbert-minilm; its mean goes over all 25 positions, so it takes more time."),
+    "sapbert-e5": Release(
+        "sapbert-xlmr", "e5-multilingual", "MIT", 32,
+        {"vocabularies": "none", "steps": "500", "learning_rate": "1e-3"}, (),
+        limits="Trained on disease names of ICD-10 in nine languages, and on English names; what "
+               "it knows of other languages and of other subjects comes from its base."),
+}
+
+
+def train_released(name: str, target: Path | None, say: Callable[[str], None],
+                   **changes: str) -> Path:
+    """Train one of `RELEASES`, or go on where an earlier call was stopped; returns its folder.
+
+    The runs lie in ``released/<name>`` beside those of the profiles.
+
+    Args:
+        target: the folder to write; None: ``adapters`` in that folder.
+        changes: parameters of notebooks 01 and 03 to set otherwise.
+
+    Raises ``ValueError`` on an unknown name.
+    """
+    if name not in RELEASES:
+        raise ValueError(f"no model {name!r} is released; choose one of: {', '.join(RELEASES)}")
+    release, full = RELEASES[name], get_profile("full")
+    profile = replace(full, folder=full.folder.parent / "released" / name / "full")
+    every = find_notebooks()
+    notebooks = [choose(every, "01"), choose(every, "03")]
+    given = release.parameters | {"recipes": release.recipe, "lora_rank": str(release.rank),
+                                  "resume": "true"} | changes
+    run_all(notebooks, convert(notebooks, given), profile, False, say)
+    target = target or profile.folder.parent / "adapters"
+    say(f"measuring {name} …\n")
+    return write_released(name, profile, target)
+
+
+def write_released(name: str, profile: Profile, target: Path) -> Path:
+    """Turn the model that a run trained into a folder of adapters, measured and described."""
+    release = RELEASES[name]
+    encoder = load_encoder(str(profile.models / release.recipe))
+    history = pd.read_json(profile.data / f"history_{release.recipe}.json")
+    about = {"name": name, "release": release, "measured": _measured(encoder, release),
+             "command": f"python -m sapbert_utils train-released {name}", **_told(profile, release)}
+    with whole_folder(target, taken="replace") as new:
+        _, lost = save_adapters(encoder, release.base, new, release.rank)
+        card = Path(__file__).with_name("model") / "released" / "card.txt"
+        (new / "README.md").write_text(
+            card.read_text(encoding="utf-8").format(lost=lost, **about), encoding="utf-8")
+        columns = [c for c in ("step", "loss", "kept", "validation") if c in history]
+        history[columns].round(4).to_csv(new / "history.csv", index=False)
+        np.save(new / "vectors.npy", encode(encoder, list(CHECKED), precision="fp32"))
+        write_json(new / "thresholds.json", thresholds(encoder, release))
+    return target
+
+
+def _told(profile: Profile, release: Release) -> dict[str, object]:
+    """What the records of the run say: data, steps, time, machine and settings."""
+    every = find_notebooks()
+    (result,) = read_results([choose(every, "03")], profile)
+    seconds = next(m["value"] for m in result["metrics"] if m["name"].endswith("training time"))
+    trained_card = (profile.models / release.recipe / "README.md").read_text(encoding="utf-8")
+    lines = {line.split(":**")[0]: line.split(":** ")[1] for line in trained_card.splitlines()
+             if line.startswith("- **")}
+    pairs = next(path for path in result["inputs"] if path.startswith("data/pairs"))
+    machine = result["machine"]
+    return {"data": lines["- **Data"], "steps": lines["- **Steps"], "minutes": seconds / 60,
+            "hash": sha256(profile.folder / pairs)[:16], "pooling": lines["- **Pooling"],
+            "machine": machine["gpu"] or f"{machine['cores']} cores of a {machine['cpu']}",
+            "precision": result["parameters"]["precision"], "torch": result["packages"]["torch"],
+            "python": platform.python_version(),
+            "settings": trained_card[trained_card.index("| setting"):].rstrip(),
+            "parameters": ", ".join(f"{k}={v}" for k, v in release.parameters.items())}
+
+
+def _measured(encoder: Encoder, release: Release) -> str:
+    """Rows of a table: test sets, before and after, with 95 % bootstrap intervals."""
+    base = load_encoder(release.base, pooling="mean", lower=encoder.lower)
+    rows = []
+    for name, parts in _benchmarks(release).items():
+        cells = []
+        for model in (base, encoder):
+            hits = [evaluate(model, part, similarities=["cosine"])[model.pooling, "cosine"]
+                    for part in parts]
+            for k in (1, 5):
+                value = np.mean([accuracy_at_k(ranks, k) for ranks in hits])
+                low, high = bootstrap_interval(np.concatenate(hits), k)
+                around = f" ({low:.1f} to {high:.1f})" if len(hits) == 1 else ""
+                cells.append(f"{value:.1f}{around}")
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _benchmarks(release: Release) -> dict[str, list[Benchmark]]:
+    """The test sets of a model: one, or several of which the mean is taken, by name."""
+    if release.languages != ("ENG",):
+        return {"ICD-10, eight languages, test blocks (mean)": [*icd10_queries("test").values()]}
+    test = hpo_layperson().only(lambda gold: not is_dev(gold.split("|")[0]), "HPO layperson test")
+    found = {"HPO layperson, test part": [test]}
+    try:
+        folder = corpora.find_corpus("ncbi-disease")
+    except FileNotFoundError:
+        return found
+    return found | {"NCBI-disease, test": [corpora.read_biosyn(folder)]}
+
+
+def thresholds(encoder: Encoder, release: Release) -> dict[str, float]:
+    """The best threshold by sources, joined by commas; chosen on dev, see `best_threshold`."""
+    names = open_names()
+    names = names[~names["name"].str.lower().isin(layperson_strings())].reset_index(drop=True)
+    concept_of = {term.code: concept for term, concept, _ in open_concepts()}
+    queries = hpo_layperson().only(lambda gold: is_dev(gold.split("|")[0]), "dev").sample(400)
+    golds = {m: {concept_of[code] for code in gold.split("|") if code in concept_of}
+             for m, gold in zip(queries.mentions, queries.gold, strict=True)}
+    whole, found = Linker.from_terminology(encoder, names), {}
+    for sources in SOURCES:
+        kept = whole.part(sources) if sources else np.ones(len(names), dtype=bool)
+        part = Linker(encoder, names[kept].reset_index(drop=True), whole.vectors[kept])
+        known = set(part.names["cui"])
+        asked = {mention: gold for mention, gold in golds.items() if gold & known}
+        found[",".join(sources)] = round(best_threshold(part, asked), 4)
+    return found

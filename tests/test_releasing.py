@@ -1,0 +1,118 @@
+"""The command that trains a released model: two notebooks, adapters, a card; stopped and resumed; the same again."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sapbert_utils import releasing
+from sapbert_utils.__main__ import main
+from sapbert_utils.model import encode, get_recipe, load_encoder, train
+from sapbert_utils.model.saving import save_adapters, save_encoder
+
+PAIRS = pd.DataFrame({"cui": [f"C{i}" for i in range(40)], "name1": [f"wide nose {i}" for i in range(40)],
+                      "name2": [f"broad nasal form {i}" for i in range(40)]})
+
+
+@pytest.fixture(scope="module")
+def trained():
+    encoder = load_encoder("minilm", device="cpu")
+    recipe = get_recipe("sapbert", pooling="mean", lora_rank=4, batch_size=8, learning_rate=5e-3, precision="fp32",
+                        freeze_layers=3, dropout=0.0)
+    train(encoder, PAIRS, recipe, steps=3)
+    return encoder
+
+
+def test_adapters_of_their_own_rank_keep_a_training_whole(trained, tmp_path):
+    folder, lost = save_adapters(trained, "minilm", tmp_path / "adapters", rank=4, card="# mine")
+    assert lost < 1e-9 and (folder / "README.md").read_text() == "# mine"
+    again = load_encoder(str(folder), device="cpu")
+    assert np.abs(encode(again, ["wide nose"]) - encode(trained, ["wide nose"])).max() < 1e-4
+    assert (again.pooling, again.lower, again.max_length) == ("mean", True, 25)
+    told = json.loads((folder / "adapter_config.json").read_text())
+    assert told["target_modules"] == sorted(told["target_modules"])
+    assert {part.split(".")[2] for part in told["target_modules"]} == {"3", "4", "5"}, "frozen layers have none"
+
+
+def test_adapters_of_a_lower_rank_say_what_they_lose(trained, tmp_path):
+    _, some = save_adapters(trained, "minilm", tmp_path / "one", rank=1)
+    _, less = save_adapters(trained, "minilm", tmp_path / "two", rank=2)
+    assert 0.01 < less < some < 1
+
+
+def test_the_same_encoder_gives_the_same_files(trained, tmp_path):
+    one, two = (save_adapters(trained, "minilm", tmp_path / name, rank=4)[0] for name in ("one", "two"))
+    for path in one.iterdir():
+        assert path.read_bytes() == (two / path.name).read_bytes(), path.name
+
+
+def test_what_adapters_cannot_hold_is_refused(tmp_path):
+    encoder = load_encoder("minilm", device="cpu")
+    with torch.no_grad():
+        encoder.model.embeddings.word_embeddings.weight[5] += 1
+    with pytest.raises(ValueError, match="word_embeddings.weight differs from minilm, .* train with lora_rank above 0"):
+        save_adapters(encoder, "minilm", tmp_path / "a", rank=4)
+    assert not (tmp_path / "a").exists()
+
+
+def test_adapters_never_replace_what_is_not_theirs(trained, tmp_path):
+    (tmp_path / "notes.md").write_text("mine")
+    with pytest.raises(FileExistsError, match="notes.md"):
+        save_adapters(trained, "minilm", tmp_path, rank=4)
+    folder = save_encoder(trained, tmp_path / "model")
+    save_adapters(trained, "minilm", folder, rank=4)
+    assert not (folder / "config.json").exists(), "the whole model is gone, not half of it"
+
+
+def test_adapters_that_only_a_pickle_holds_are_refused(trained, tmp_path):
+    folder, _ = save_adapters(trained, "minilm", tmp_path / "adapters", rank=4)
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(OSError, match="adapter_model.safetensors is missing"):
+        load_encoder(str(folder))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A release that trains for seconds: the smoke profile and its two layers, but all else as it is."""
+    release = releasing.Release("sapbert", "minilm", "Apache-2.0", 4, {"steps": "4", "learning_rate": "1e-2"})
+    monkeypatch.setitem(releasing.RELEASES, "tiny", release)
+    whole = releasing.get_profile
+    monkeypatch.setattr(releasing, "get_profile", lambda name: replace(whole("smoke"), num_layers=None))
+    monkeypatch.setattr(releasing, "_measured", lambda encoder, release: "| none | – | – | – | – |")
+    monkeypatch.setattr(releasing, "thresholds", lambda encoder, release: {"": 0.5})
+    return release
+
+
+def test_the_command_trains_and_writes_a_model_that_loads(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path / "runs"))
+    assert main(["train-released", "tiny", "--output", str(tmp_path / "tiny")]) == 0
+    folder, out = tmp_path / "tiny", capsys.readouterr().out
+    assert "01 build" in out and "03 pretrain" in out and out.rstrip().endswith(str(folder))
+    encoder = load_encoder(str(folder), device="cpu")
+    assert np.abs(encode(encoder, list(releasing.CHECKED), precision="fp32")
+                  - np.load(folder / "vectors.npy")).max() < 1e-3
+    card = (folder / "README.md").read_text()
+    assert "pairs of" in card and "| lora_rank | 4 |" in card and "SHA-256" in card and "steps=4" in card
+    assert pd.read_csv(folder / "history.csv")["step"].tolist() == [1, 2, 3, 4]
+    assert main(["train-released", "tiny", "--output", str(tmp_path / "tiny")]) == 0
+    assert capsys.readouterr().out.count("up to date") == 2, "what is trained is not trained again"
+
+
+def test_an_unknown_model_is_refused(capsys):
+    assert main(["train-released", "sapbert-maxi"]) == 2
+    assert "choose one of: sapbert-minilm" in capsys.readouterr().err
+
+
+def test_two_runs_of_the_first_steps_of_a_released_recipe_are_the_same_bit_by_bit():
+    """What `train-released` does in its first twenty steps, on few names: rank, rate and schedule are the release's."""
+    release, weights = releasing.RELEASES["sapbert-minilm"], []
+    recipe = get_recipe("sapbert", lora_rank=release.rank, learning_rate=float(release.parameters["learning_rate"]),
+                        pooling="mean", schedule="linear", sampling="concepts", dropout=0.0, batch_size=8, precision="fp32")
+    for _ in range(2):
+        encoder = load_encoder("minilm", device="cpu")
+        train(encoder, PAIRS, recipe, steps=20)
+        weights.append(encoder.model.state_dict())
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
