@@ -5,6 +5,7 @@ import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sapbert_utils.course.notebooks import (
     NOTEBOOKS,
@@ -51,34 +52,7 @@ def _parser() -> argparse.ArgumentParser:
                           "may be repeated")
     add.set_defaults(act=_run)
 
-    add = commands.add_parser(
-        "link", help="link a column of a CSV file to the names of the open terminologies, or of "
-                     "a linker of yours")
-    add.add_argument("csv", type=given_path, help="the file of mentions")
-    add.add_argument("--column", default="mention", help="its column of mentions (mention)")
-    add.add_argument("--context", default="",
-                     help="its column with the text around the mention, if any: an abbreviation "
-                          "that is explained there is linked by what it stands for")
-    add.add_argument("--linker", type=given_path,
-                     help="the folder of a saved linker, such as runs/demo/models/linker of notebook "
-                          "07; without one, a linker to open names is made on first use and kept")
-    add.add_argument("--model", default="", help="its encoder: a name or folder (sapbert-minilm; for "
-                                                 "other languages than English sapbert-e5)")
-    add.add_argument("--sources", default="", help="link to names of these sources alone, joined by "
-                                                   "commas, such as HPO,MONDO (all)")
-    add.add_argument("--languages", default="", help="of the names, by LAT code, joined by commas, "
-                                                     "such as ENG,GER, or all (ENG)")
-    add.add_argument("--semantic-type", default="", help="link to concepts of these semantic types "
-                                                         "alone, by TUI code, such as T047,T184")
-    add.add_argument("--json", action="store_true",
-                     help="write JSON Lines, an object a row, and not CSV")
-    add.add_argument("--output", type=given_path,
-                     help="the file to write (beside the first: name.linked.csv, or .jsonl)")
-    add.add_argument("--k", type=int, default=5, help="candidates a mention (5)")
-    add.add_argument("--threshold", type=float,
-                     help="score from which the first candidate is accepted (the linker's own)")
-    add.add_argument("--encoding", default="utf-8-sig", help="of the file (utf-8-sig)")
-    add.set_defaults(act=_link)
+    _add_link(commands)
 
     add = commands.add_parser(
         "train-released", help="train a model that ships with the course again, or go on")
@@ -105,6 +79,37 @@ def _parser() -> argparse.ArgumentParser:
                      help="the folder of the figures")
     add.set_defaults(act=_publish)
     return parser
+
+
+def _add_link(commands: Any) -> None:
+    add = commands.add_parser(
+        "link", help="link a column of a CSV file to the names of the open terminologies, or of "
+                     "a linker of yours")
+    add.add_argument("csv", type=given_path, help="the file of mentions")
+    add.add_argument("--column", default="mention", help="its column of mentions (mention)")
+    add.add_argument("--context", default="",
+                     help="its column with the text around the mention, if any: an abbreviation "
+                          "that is explained there is linked by what it stands for")
+    add.add_argument("--linker", type=given_path,
+                     help="the folder of a saved linker, such as runs/demo/models/linker of notebook "
+                          "07; without one, a linker to open names is made on first use and kept")
+    add.add_argument("--model", default="", help="its encoder: a name or folder (sapbert-minilm; where "
+                                                 "names are not English alone, e5-multilingual)")
+    add.add_argument("--sources", default="", help="link to names of these sources alone, joined by "
+                                                   "commas, such as HPO,MONDO (all)")
+    add.add_argument("--languages", default="", help="of the names, by LAT code, joined by commas, "
+                                                     "such as ENG,GER, or all (ENG)")
+    add.add_argument("--semantic-type", default="", help="link to concepts of these semantic types "
+                                                         "alone, by TUI code, such as T047,T184")
+    add.add_argument("--json", action="store_true",
+                     help="write JSON Lines, an object a row, and not CSV")
+    add.add_argument("--output", type=given_path,
+                     help="the file to write (beside the first: name.linked.csv, or .jsonl)")
+    add.add_argument("--k", type=int, default=5, help="candidates a mention (5)")
+    add.add_argument("--threshold", type=float,
+                     help="score from which the first candidate is accepted (the linker's own)")
+    add.add_argument("--encoding", default="utf-8-sig", help="of the file (utf-8-sig)")
+    add.set_defaults(act=_link)
 
 
 def _say(text: str) -> None:

@@ -103,7 +103,7 @@ def write_released(name: str, profile: Profile, target: Path) -> Path:
              "command": f"python -m sapbert_utils train-released {name}", **_told(profile, release)}
     with whole_folder(target, taken="replace") as new:
         _, lost = save_adapters(encoder, release.base, new, release.rank)
-        card = Path(__file__).with_name("model") / "released" / "card.txt"
+        card = Path(__file__).with_name("released_card.txt")
         (new / "README.md").write_text(
             card.read_text(encoding="utf-8").format(lost=lost, **about), encoding="utf-8")
         columns = [c for c in ("step", "loss", "kept", "validation") if c in history]

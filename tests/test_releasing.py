@@ -75,19 +75,20 @@ def test_adapters_that_only_a_pickle_holds_are_refused(trained, tmp_path):
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    """A release that trains for seconds: the smoke profile and its two layers, but all else as it is."""
-    release = releasing.Release("sapbert", "minilm", "Apache-2.0", 4, {"steps": "4", "learning_rate": "1e-2"})
+def tiny(monkeypatch, tmp_path):
+    """A release that trains for seconds: two layers and the smoke profile, but all else as it is."""
+    base = str(save_encoder(load_encoder("minilm", num_layers=2), tmp_path / "base"))
+    release = releasing.Release("sapbert", base, "Apache-2.0", 4,
+                                {"steps": "4", "learning_rate": "1e-2", "english_model": base})
     monkeypatch.setitem(releasing.RELEASES, "tiny", release)
-    whole = releasing.get_profile
-    monkeypatch.setattr(releasing, "get_profile", lambda name: replace(whole("smoke"), num_layers=None))
+    smoke = releasing.get_profile("smoke")
+    monkeypatch.setattr(releasing, "get_profile", lambda name: replace(smoke, folder=tmp_path / "runs" / "smoke"))
     monkeypatch.setattr(releasing, "_measured", lambda encoder, release: "| none | – | – | – | – |")
     monkeypatch.setattr(releasing, "thresholds", lambda encoder, release: {"": 0.5})
     return release
 
 
-def test_the_command_trains_and_writes_a_model_that_loads(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path / "runs"))
+def test_the_command_trains_and_writes_a_model_that_loads(tiny, tmp_path, capsys):
     assert main(["train-released", "tiny", "--output", str(tmp_path / "tiny")]) == 0
     folder, out = tmp_path / "tiny", capsys.readouterr().out
     assert "01 build" in out and "03 pretrain" in out and out.rstrip().endswith(str(folder))
@@ -95,7 +96,8 @@ def test_the_command_trains_and_writes_a_model_that_loads(tiny, tmp_path, monkey
     assert np.abs(encode(encoder, list(releasing.CHECKED), precision="fp32")
                   - np.load(folder / "vectors.npy")).max() < 1e-3
     card = (folder / "README.md").read_text()
-    assert "pairs of" in card and "| lora_rank | 4 |" in card and "SHA-256" in card and "steps=4" in card
+    assert "pairs of" in card and "| lora_rank | 4 |" in card and "SHA-256" in card
+    assert "steps=4" in card and str(tmp_path) not in card
     assert pd.read_csv(folder / "history.csv")["step"].tolist() == [1, 2, 3, 4]
     assert main(["train-released", "tiny", "--output", str(tmp_path / "tiny")]) == 0
     assert capsys.readouterr().out.count("up to date") == 2, "what is trained is not trained again"
@@ -110,7 +112,8 @@ def test_two_runs_of_the_first_steps_of_a_released_recipe_are_the_same_bit_by_bi
     """What `train-released` does in its first twenty steps, on few names: rank, rate and schedule are the release's."""
     release, weights = releasing.RELEASES["sapbert-minilm"], []
     recipe = get_recipe("sapbert", lora_rank=release.rank, learning_rate=float(release.parameters["learning_rate"]),
-                        pooling="mean", schedule="linear", sampling="concepts", dropout=0.0, batch_size=8, precision="fp32")
+                        pooling="mean", schedule="linear", sampling="concepts", dropout=0.0, batch_size=8,
+                        precision="fp32")
     for _ in range(2):
         encoder = load_encoder("minilm", device="cpu")
         train(encoder, PAIRS, recipe, steps=20)

@@ -15,7 +15,8 @@ from .results import PACKAGES
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # They run the notebooks; no notebook's result depends on them.
-RUNNER = ("__main__", "course/notebooks", "course/freshness", "course/running", "course/publishing")
+RUNNER = ("__main__", "releasing", "course/notebooks", "course/freshness", "course/running",
+          "course/publishing")
 
 
 def used_files(sources: Sequence[str]) -> list[Path]:
@@ -36,9 +37,16 @@ def used_files(sources: Sequence[str]) -> list[Path]:
 
 
 def _data_files(folder: Path, source: str) -> list[Path]:
-    """The files of a folder that a source names, but for code and documentation."""
-    named = [path for path in folder.iterdir() if path.name in source and path.is_file()]
-    return [path for path in named if path.suffix not in (".py", ".ipynb", ".md")]
+    """The files of a folder that a source names, or whose folder it names.
+
+    Code and documentation do not count.
+    """
+    named = [path for path in folder.iterdir() if path.name in source]
+    files = [path for path in named if path.is_file()]
+    for path in named:
+        if path.is_dir() and not (path / "__init__.py").exists():  # no package: released models
+            files += [below for below in path.rglob("*") if below.is_file()]
+    return [path for path in files if path.suffix not in (".py", ".ipynb", ".md")]
 
 
 def _imports(source: str, folder: Path) -> Iterator[tuple[Path, str, str]]:

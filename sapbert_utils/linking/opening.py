@@ -22,7 +22,8 @@ def open_linker(model: str = "", sources: Sequence[str] = (), languages: Sequenc
     it takes seconds. What was damaged there is made again.
 
     Args:
-        model: what :func:`load_encoder` takes; empty: the released model for the languages.
+        model: what :func:`load_encoder` takes; empty: sapbert-minilm for English names alone, and
+            for others sapbert-e5, or its untrained base where that is not there.
         sources: SAB codes of the names, such as HPO; empty: all.
         languages: LAT codes of the names, such as ENG, GER; empty: all.
         progress: title of a progress bar while it is made; empty: none.
@@ -34,7 +35,9 @@ def open_linker(model: str = "", sources: Sequence[str] = (), languages: Sequenc
         >>> open_linker(sources=["HPO"]).link("wide nose", k=1)["name"].tolist()
         ['Wide nose']
     """
-    model = model or ("sapbert-minilm" if tuple(languages) == ENGLISH else "sapbert-e5")
+    if not model:
+        others = "sapbert-e5" if "sapbert-e5" in released() else "e5-multilingual"
+        model = "sapbert-minilm" if tuple(languages) == ENGLISH else others
     encoder = load_encoder(model)
     # what the vectors and the names depend on
     about = [fingerprint(encoder), sorted(sources), sorted(languages),

@@ -94,28 +94,7 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
     folder, base = own, saved.pop("base", "")
     if base:  # these are adapters
         folder, defaults = _locate(base)
-    part = "config.json and weights"
-    try:
-        with quiet():
-            # a model that brings code of its own is refused: nothing foreign is run
-            model, about = AutoModel.from_pretrained(
-                folder, dtype=torch.float32, trust_remote_code=False, output_loading_info=True,
-                **_poolerless(folder))
-            # transformers draws missing weights at random; those of a pooler are not used here
-            missing = sorted(key for key in about["missing_keys"] if "pooler" not in key)
-            if missing:
-                raise ValueError(f"the weights lack {missing[0]}, which config.json asks for")
-            if base:
-                part = "adapters"
-                model = _with_adapters(model, own)
-            part = "tokenizer"
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a damaged file raises whatever its reader stumbles on
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise OSError(f"no model {name!r}: give minilm, e5-multilingual, mpnet, "
-                      f"{', '.join(released())}, a folder with config.json and undamaged files, or "
-                      f"a name on the Hugging Face hub with a network to reach it (while reading "
-                      f"its {part}: {reason})") from error
+    model, tokenizer = _read(name, folder, own if base else "")
     if not (tokenizer.is_fast and len(tokenizer) > len(tokenizer.all_special_ids)):
         raise ValueError(f"{name} has no fast tokenizer (tokenizer.json); convert it with the "
                          f"tokenizers library")
@@ -132,6 +111,37 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
     check_length(encoder)
     encoder.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return encoder
+
+
+def _read(name: str, folder: str, adapters: str) -> (
+        tuple[PreTrainedModel, PreTrainedTokenizerFast]):
+    """Model and tokenizer of a folder or hub name, with the adapters of another folder, if any.
+
+    Raises ``OSError`` that calls the model by ``name`` and says which file was being read.
+    """
+    part = "config.json and weights"
+    try:
+        with quiet():
+            # a model that brings code of its own is refused: nothing foreign is run
+            model, about = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False, output_loading_info=True,
+                **_poolerless(folder))
+            # transformers draws missing weights at random; those of a pooler are not used here
+            missing = sorted(key for key in about["missing_keys"] if "pooler" not in key)
+            if missing:
+                raise ValueError(f"the weights lack {missing[0]}, which config.json asks for")
+            if adapters:
+                part = "adapters"
+                model = _with_adapters(model, adapters)
+            part = "tokenizer"
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a damaged file raises whatever its reader stumbles on
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise OSError(f"no model {name!r}: give minilm, e5-multilingual, mpnet, "
+                      f"{', '.join(released())}, a folder with config.json and undamaged files, or "
+                      f"a name on the Hugging Face hub with a network to reach it (while reading "
+                      f"its {part}: {reason})") from error
+    return model, tokenizer
 
 
 def _locate(name: str) -> tuple[str, dict[str, Any]]:

@@ -23,18 +23,20 @@ def used(package, texts, source, monkeypatch):
     "from sapbert_utils.data import read": "data/pairs data/c data/words.txt",  # passed on by the wing
     "from sapbert_utils.data import own": "data/__init__ data/pairs data/c data/words.txt",  # its __init__ defines it
     "from sapbert_utils.data import c": "data/c data/words.txt",
+    "from sapbert_utils.data.d import z": "data/d data/kept/a/one.json",  # it names a folder
     "import sapbert_utils.data.c as c": "data/c data/words.txt",
-    "import sapbert_utils.data as d": "data/__init__ data/pairs data/c data/words.txt",
-    "from sapbert_utils import Anything": "__init__ a data/__init__ data/pairs data/c data/words.txt course/__init__ "
-                                          "course/plots",
+    "import sapbert_utils.data as d": "data/__init__ data/pairs data/c data/d data/words.txt data/kept/a/one.json",
+    "from sapbert_utils import Anything": "__init__ a data/__init__ data/pairs data/c data/d data/words.txt "
+                                          "data/kept/a/one.json course/__init__ course/plots",
     "from sapbert_utils.course import plots": "course/plots",
     "import torch": "",
 }.items())
 def test_follows_imports_to_single_files(source, files, tmp_path, monkeypatch):
     texts = {"__init__": "", "a": "from .data.pairs import read", "data/__init__": "from .pairs import read\nown = 1",
-             "data/pairs": "from .c import z", "data/c": "open('words.txt')", "course/__init__": "",
+             "data/pairs": "from .c import z", "data/c": "open('words.txt')", "data/d": "z = 'kept'", "course/__init__": "",
              "course/plots": "import torch", "course/running": "from ..data import read",
-             "data/words.txt": "one", "data/other.txt": "two", "data/SOURCES.md": "words.txt"}
+             "data/words.txt": "one", "data/kept/a/one.json": "1", "data/kept/README.md": "no",
+             "data/other.txt": "two", "data/SOURCES.md": "words.txt"}
     assert used(tmp_path / "sapbert_utils", texts, source, monkeypatch) == set(files.split())
 
 

@@ -106,3 +106,16 @@ def test_no_range_is_expected_of_other_models_than_the_profiles_own():
         other = Run("03_pretrain", profile, 33)
         assert other.metric("accuracy", 2, expected=(1, 3)) == 2
         assert other.record["metrics"] == [{"name": "accuracy", "value": 2.0, "unit": "", "expected": expected}]
+
+
+def test_a_notebook_takes_the_model_asked_for_else_the_runs_own_else_the_released_one(run):
+    folder = run.profile.models / "sapbert"
+    assert run.trained("sapbert", "sapbert-minilm") == "sapbert-minilm"
+    assert run.record["inputs"] == {"models/sapbert": "missing"}, "so that it is stale once there is one"
+    assert run.trained("sapbert", "sapbert-minilm", "minilm") == "minilm"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert run.trained("sapbert", "sapbert-minilm") == str(folder)
+    assert run.record["inputs"]["models/sapbert"] == sha256(folder)
+    assert run.record["parameters"]["model for sapbert"] == "sapbert"
+    jsonschema.validate(json.loads(run.finish().read_text()), json.loads(SCHEMA.read_text()))
