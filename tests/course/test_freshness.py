@@ -33,8 +33,8 @@ def used(package, texts, source, monkeypatch):
 }.items())
 def test_follows_imports_to_single_files(source, files, tmp_path, monkeypatch):
     texts = {"__init__": "", "a": "from .data.pairs import read", "data/__init__": "from .pairs import read\nown = 1",
-             "data/pairs": "from .c import z", "data/c": "open('words.txt')", "data/d": "z = 'kept'", "course/__init__": "",
-             "course/plots": "import torch", "course/running": "from ..data import read",
+             "data/pairs": "from .c import z", "data/c": "open('words.txt')", "data/d": "z = 'kept'",
+             "course/__init__": "", "course/plots": "import torch", "course/running": "from ..data import read",
              "data/words.txt": "one", "data/kept/a/one.json": "1", "data/kept/README.md": "no",
              "data/other.txt": "two", "data/SOURCES.md": "words.txt"}
     assert used(tmp_path / "sapbert_utils", texts, source, monkeypatch) == set(files.split())
