@@ -83,7 +83,7 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setitem(releasing.RELEASES, "tiny", release)
     smoke = releasing.get_profile("smoke")
     monkeypatch.setattr(releasing, "get_profile", lambda name: replace(smoke, folder=tmp_path / "runs" / "smoke"))
-    monkeypatch.setattr(releasing, "_measured", lambda encoder, release: "| none | – | – | – | – |")
+    monkeypatch.setattr(releasing, "_measured", lambda encoder, release, cache: "| none | – | – | – | – |")
     monkeypatch.setattr(releasing, "thresholds", lambda encoder, release: {"": 0.5})
     return release
 
