@@ -85,7 +85,7 @@ def train_released(name: str, target: Path | None, say: Callable[[str], None],
     if name not in RELEASES:
         raise ValueError(f"no model {name!r} is released; choose one of: {', '.join(RELEASES)}")
     release, full = RELEASES[name], get_profile("full")
-    profile = replace(full, folder=full.folder.parent / "released" / name / "full")
+    profile = replace(full, folder=full.folder.parent / "released" / name / full.name)
     every = find_notebooks()
     notebooks = [choose(every, "01"), choose(every, "03")]
     given = release.parameters | {"recipes": release.recipe, "lora_rank": str(release.rank),
