@@ -273,7 +273,7 @@ def test_the_kernel_gets_folders_from_home_as_absolute_paths(course, monkeypatch
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["link", "terms.csv"], ["no linker in", "notebook 07", "--linker"]),
+    (["link", "terms.csv", "--linker", "none"], ["no linker in", "notebook 07", "--linker"]),
     (["link", "terms.csv", "--linker", "linker", "--output", "terms.csv"], ["terms.csv", "--output"]),
     (["link", "terms.csv", "--linker", "linker"], ["linker"]),
     (["link", "terms.csv", "--linker", "linker", "--output", "linker"],

@@ -128,7 +128,7 @@ def test_two_processes_train_the_model_of_one(launch, tmp_path, loaded):
     for count in (1, 2):
         run = processes(launch, tmp_path, count, "--model", str(tmp_path / "base"),
                         "--output", str(tmp_path / f"of-{count}"), "--steps", "20",
-                        "--pooling", "mean", "--dropout", "0")
+                        "--pooling", "mean", "--dropout", "0", "--precision", "fp32")
         assert run.wait(timeout=300) == 0, (tmp_path / "log").read_text()[-3000:]
     one, two, base = (load_file(tmp_path / name / "model.safetensors")
                       for name in ("of-1", "of-2", "base"))
