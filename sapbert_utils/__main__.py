@@ -91,16 +91,14 @@ def _add_link(commands: Any) -> None:
                      help="its column with the text around the mention, if any: an abbreviation "
                           "that is explained there is linked by what it stands for")
     add.add_argument("--linker", type=given_path,
-                     help="the folder of a saved linker, such as runs/demo/models/linker of notebook "
-                          "07; without one, a linker to open names is made on first use and kept")
-    add.add_argument("--model", default="", help="its encoder: a name or folder (sapbert-minilm; where "
-                                                 "names are not English alone, e5-multilingual)")
-    add.add_argument("--sources", default="", help="link to names of these sources alone, joined by "
-                                                   "commas, such as HPO,MONDO (all)")
-    add.add_argument("--languages", default="", help="of the names, by LAT code, joined by commas, "
-                                                     "such as ENG,GER, or all (ENG)")
-    add.add_argument("--semantic-type", default="", help="link to concepts of these semantic types "
-                                                         "alone, by TUI code, such as T047,T184")
+                     help="the folder of a saved linker, such as runs/demo/models/linker of "
+                          "notebook 07; without one, a linker to open names is made on first use")
+    add.add_argument("--model", default="",
+                     help="its encoder: a name or folder (sapbert-minilm; where names are not "
+                          "English alone, e5-multilingual)")
+    add.add_argument("--sources", default="", help="of the names, such as HPO,MONDO (all)")
+    add.add_argument("--languages", default="", help="of the names, such as ENG,GER, or all (ENG)")
+    add.add_argument("--semantic-type", default="", help="of the concepts, such as T047,T184 (all)")
     add.add_argument("--json", action="store_true",
                      help="write JSON Lines, an object a row, and not CSV")
     add.add_argument("--output", type=given_path,

@@ -4,7 +4,6 @@
 parameters below, and writes what training changed as adapters, with a card, into a folder.
 """
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from .files import sha256, whole_folder, write_json
 from .linking import Linker, best_threshold
 from .model.encoder import Encoder, load_encoder
 from .model.encoding import encode
-from .model.saving import save_adapters
+from .model.saving import check_replaceable, save_adapters
 from .model.weights import blend
 
 CHECKED = ("heart attack", "myocardial infarction", "wide nose", "can't see far away things",
@@ -80,31 +79,38 @@ def train_released(name: str, target: Path | None, say: Callable[[str], None],
         target: the folder to write; None: ``adapters`` in that folder.
         changes: parameters of notebooks 01 and 03 to set otherwise.
 
-    Raises ``ValueError`` on an unknown name.
+    Raises ``ValueError`` on an unknown name, ``FileExistsError`` on a target with other files in it.
     """
     if name not in RELEASES:
         raise ValueError(f"no model {name!r} is released; choose one of: {', '.join(RELEASES)}")
     release, full = RELEASES[name], get_profile("full")
     profile = replace(full, folder=full.folder.parent / "released" / name / full.name)
+    target = target or profile.folder.parent / "adapters"
+    check_replaceable(target)  # now, not after an hour of training
     every = find_notebooks()
     notebooks = [choose(every, "01"), choose(every, "03")]
     given = release.parameters | {"recipes": release.recipe, "lora_rank": str(release.rank),
                                   "resume": "true"} | changes
     run_all(notebooks, convert(notebooks, given), profile, False, say)
-    target = target or profile.folder.parent / "adapters"
     say(f"measuring {name} …\n")
-    return write_released(name, profile, target)
+    return write_released(name, profile, target, **changes)
 
 
-def write_released(name: str, profile: Profile, target: Path) -> Path:
-    """Turn the model that a run trained into a folder of adapters, measured and described."""
+def write_released(name: str, profile: Profile, target: Path, **changes: str) -> Path:
+    """Turn the model that a run trained into a folder of adapters, measured and described.
+
+    Raises ``FileExistsError`` on a target with other files in it.
+    """
+    check_replaceable(target)
     release = RELEASES[name]
     encoder = load_encoder(str(profile.models / release.recipe))
     blend(encoder, load_encoder(release.base), release.blend)
     history = pd.read_json(profile.data / f"history_{release.recipe}.json")
     measured = _measured(encoder, release, profile.data / "vectors")
-    about = {"name": name, "release": release, "measured": measured,
-             "command": f"python -m sapbert_utils train-released {name}", **_told(profile, release)}
+    command = " -p ".join([f"python -m sapbert_utils train-released {name}",
+                           *(f"{key}={value}" for key, value in changes.items())])
+    about = {"name": name, "release": release, "measured": measured, "command": command,
+             **_told(profile, release)}
     with whole_folder(target, taken="replace") as new:
         _, lost = save_adapters(encoder, release.base, new, release.rank)
         card = Path(__file__).with_name("released_card.txt")
@@ -125,13 +131,12 @@ def _told(profile: Profile, release: Release) -> dict[str, object]:
     trained_card = (profile.models / release.recipe / "README.md").read_text(encoding="utf-8")
     lines = {line.split(":**")[0]: line.split(":** ")[1] for line in trained_card.splitlines()
              if line.startswith("- **")}
-    pairs = next(path for path in result["inputs"] if path.startswith("data/pairs"))
+    kind = "english" if release.languages == ("ENG",) else "multilingual"
     machine = result["machine"]
     return {"data": lines["- **Data"], "steps": lines["- **Steps"], "minutes": seconds / 60,
-            "hash": sha256(profile.folder / pairs)[:16], "pooling": lines["- **Pooling"],
+            "hash": sha256(profile.data / f"pairs_{kind}.txt")[:16], "pooling": lines["- **Pooling"],
             "machine": machine["gpu"] or f"{machine['cores']} cores of one {machine['cpu']}",
             "precision": result["parameters"]["precision"], "torch": result["packages"]["torch"],
-            "python": platform.python_version(),
             "settings": trained_card[trained_card.index("| setting"):].rstrip(),
             "parameters": ", ".join(f"{k}={v}" for k, v in release.parameters.items())}
 

@@ -103,6 +103,14 @@ def test_the_command_trains_and_writes_a_model_that_loads(tiny, tmp_path, capsys
     assert capsys.readouterr().out.count("up to date") == 2, "what is trained is not trained again"
 
 
+def test_a_folder_of_the_readers_is_refused_before_training_and_left_alone(tiny, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert main(["train-released", "tiny", "--output", str(tmp_path / "mine")]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "thesis.txt" in err and (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
 def test_an_unknown_model_is_refused(capsys):
     assert main(["train-released", "sapbert-maxi"]) == 2
     assert "choose one of: sapbert-minilm" in capsys.readouterr().err

@@ -190,14 +190,14 @@ def test_objects_a_row_hold_the_cells_and_the_candidates(linker, tmp_path):
 
 
 def test_the_linkers_own_threshold_counts_unless_another_is_given(linker, tmp_path):
-    (tmp_path / "in.csv").write_text("term\nwide nose\n")
+    (tmp_path / "in.csv").write_text("term\nwide noses\n")
 
-    def accepted(**settings):
-        link_csv(replace(linker, threshold=1.0), tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1, **settings)
+    def accepted(own, **settings):
+        link_csv(replace(linker, threshold=own), tmp_path / "in.csv", tmp_path / "out.csv", "term", k=1, **settings)
         return pd.read_csv(tmp_path / "out.csv")["accepted"].tolist()
 
-    assert accepted(threshold=0.5) == [True]
-    assert replace(linker, threshold=0.7).threshold == 0.7 and accepted(threshold=None) == accepted(threshold=1.0)
+    assert accepted(0.9999) == [False] and accepted(0.5) == [True]
+    assert accepted(0.9999, threshold=0.5) == [True] and accepted(0.5, threshold=0.9999) == [False]
 
 
 def test_a_linkers_threshold_is_saved_with_it_and_an_older_linker_has_none(encoder, saved, tmp_path):

@@ -8,11 +8,12 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors import safe_open
+from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
 from sapbert_utils.data import open_data
 from sapbert_utils.files import sha256
-from sapbert_utils.linking import encode_onnx, to_onnx
+from sapbert_utils.linking import encode_onnx, to_onnx, to_sentence_transformers
 from sapbert_utils.model import encode, load_encoder, pool, released, save_encoder
 from sapbert_utils.model.encoder import RELEASED
 from sapbert_utils.releasing import CHECKED, RELEASES
@@ -53,7 +54,7 @@ def test_peft_alone_gives_the_same_vectors(name):
     assert np.allclose(vectors.numpy(), encode(encoder, list(CHECKED), precision="fp32"), atol=1e-3)
 
 
-def test_its_export_loads_in_plain_transformers_and_as_onnx(name, tmp_path):
+def test_its_export_loads_in_plain_transformers_sentence_transformers_and_as_onnx(name, tmp_path):
     encoder = load_encoder(name, device="cpu")
     vectors = encode(encoder, list(CHECKED), precision="fp32")
     folder = save_encoder(encoder, tmp_path / "whole")
@@ -61,6 +62,9 @@ def test_its_export_loads_in_plain_transformers_and_as_onnx(name, tmp_path):
     assert all(torch.equal(w, weights[key]) for key, w in encoder.model.named_parameters())
     to_onnx(encoder, tmp_path / "onnx")
     assert np.allclose(encode_onnx(tmp_path / "onnx", list(CHECKED)), vectors, atol=1e-4)
+    to_sentence_transformers(encoder, tmp_path / "st")
+    elsewhere = SentenceTransformer(str(tmp_path / "st"), device="cpu")
+    assert np.allclose(elsewhere.encode(list(CHECKED), show_progress_bar=False), vectors, atol=1e-4)
 
 
 def test_its_card_says_what_it_is_what_it_reaches_and_how_to_make_it(name):
