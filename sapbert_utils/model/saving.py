@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from ..files import whole_folder, write_json
 from .encoder import ADAPTERS, SETTINGS, Encoder, load_encoder, quiet
+from .weights import adaptable
 
 # where others find the base models of the course, for peft's own loader
 ON_THE_HUB = {"minilm": "sentence-transformers/all-MiniLM-L6-v2",
@@ -74,9 +75,10 @@ def save_adapters(encoder: Encoder, base: str, folder: Path | str, rank: int,
                   card: str = "") -> tuple[Path, float]:
     """Write the difference of ``encoder`` to its base model as adapters, in peft's format.
 
-    Each linear layer's difference, (out, in), is cut to its ``rank`` largest singular values, and
-    written in half precision. What was trained as adapters of this rank is kept whole, but for that
-    rounding. Of a layer that did not change nothing is written.
+    The difference of each linear layer and of the word embeddings is cut to its ``rank`` largest
+    singular values, and written in half precision. What was trained as adapters of this rank is
+    kept whole, but for that rounding. Of a layer that did not change nothing is written. Other
+    weights (biases, layer norms, positions) stay the base's.
 
     Args:
         encoder: trained from ``base``, and blended or not.
@@ -84,31 +86,26 @@ def save_adapters(encoder: Encoder, base: str, folder: Path | str, rank: int,
         folder: a new or empty one, or one of adapters, which is replaced.
 
     Returns:
-        The folder, and the share of the squared difference that the cut left out, 0 to 1.
-
-    Raises:
-        ValueError: other weights than those of linear layers differ: train with ``lora_rank``.
+        The folder, and the share of the squared difference that was left out, 0 to 1.
     """
     from peft import LoraConfig
 
     start = dict(load_encoder(base, device="cpu").model.named_parameters())
-    linear = {f"{name}.weight" for name, module in encoder.model.named_modules()
-              if isinstance(module, torch.nn.Linear)}
+    words, names = encoder.model.get_input_embeddings().weight, set(adaptable(encoder.model))
     state, changed, whole, lost = {}, [], 0.0, 0.0
     for name, weight in encoder.model.named_parameters():
-        moved = weight.cpu().double() - start[name].double()
-        if not moved.any():
+        moved, layer = weight.cpu().double() - start[name].double(), name.removesuffix(".weight")
+        whole, lost = whole + float((moved**2).sum()), lost + float((moved**2).sum())
+        if not moved.any() or layer not in names:
             continue
-        if name not in linear:
-            raise ValueError(f"{name} differs from {base}, and adapters are of linear layers "
-                             f"alone: train with lora_rank above 0")
-        u, s, v = torch.linalg.svd(moved, full_matrices=False)
-        whole, lost = whole + float((s**2).sum()), lost + float((s[rank:] ** 2).sum())
+        u, s, v = torch.linalg.svd(moved.T if weight is words else moved, full_matrices=False)
+        lost -= float((s[:rank] ** 2).sum())
         root = s[:rank].sqrt()  # shared out evenly, so that both parts suit half precision
-        changed.append(name.removesuffix(".weight"))
+        changed.append(layer)
         for part, value in (("A", root[:, None] * v[:rank]), ("B", u[:, :rank] * root)):
-            key = f"base_model.model.{changed[-1]}.lora_{part}.weight"
-            state[key] = value.half().contiguous()
+            # peft's names; the table of the words is looked up, and so transposed
+            key = f"lora_embedding_{part}" if weight is words else f"lora_{part}.weight"
+            state[f"base_model.model.{layer}.{key}"] = value.half().contiguous()
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=changed,
                         base_model_name_or_path=ON_THE_HUB.get(base, base), inference_mode=True)
     with _folder(encoder, folder, card, base=base) as new:
@@ -116,4 +113,4 @@ def save_adapters(encoder: Encoder, base: str, folder: Path | str, rank: int,
         write_json(new / ADAPTERS[0], {key: value for key, value in told.items()
                                        if value is not None})
         save_file(state, new / ADAPTERS[1], metadata={"format": "pt"})
-    return Path(folder), lost / max(whole, 1e-30)
+    return Path(folder), max(0.0, lost) / max(whole, 1e-30)

@@ -169,6 +169,8 @@ class Step:
             # the small tables, too: a sum of hundreds of rows in half precision loses terms
             tables = [module for module in self.worker.model.modules()
                       if type(module) is torch.nn.Embedding]
+        # where a table is frozen, adapters learn beside it, whose gradient cannot be sparse
+        tables = [table for table in tables if table.weight.requires_grad]
         for table in tables:
             table.sparse = self.device.type == "cpu"
         try:

@@ -54,18 +54,23 @@ def freeze(model: PreTrainedModel, layers: int = 0, words: bool = False) -> None
         every[layers:].requires_grad_(True)
 
 
-def with_adapters(encoder: Encoder, rank: int) -> Encoder:
-    """Put low-rank adapters beside every linear layer that is trained, and freeze all else.
+def adaptable(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The weights that may get adapters: of the word embeddings and of every linear layer."""
+    words = model.get_input_embeddings()
+    return {name: module.weight for name, module in model.named_modules()
+            if module is words or isinstance(module, torch.nn.Linear)}
 
-    Call :func:`freeze` first: a layer that it froze gets no adapter. :func:`merged` adds the
-    adapters into the weights (LoRA: Hu et al. 2021, arXiv 2106.09685).
+
+def with_adapters(encoder: Encoder, rank: int) -> Encoder:
+    """Put low-rank adapters beside word embeddings and linear layers, and freeze all else.
+
+    Call :func:`freeze` first: what it froze gets no adapter. :func:`merged` adds the adapters into
+    the weights (LoRA: Hu et al. 2021, arXiv 2106.09685).
     """
     from peft import LoraConfig, get_peft_model  # slow to import, and few runs want it
 
-    frozen = [name for name, module in encoder.model.named_modules()
-              if isinstance(module, torch.nn.Linear) and not module.weight.requires_grad]
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear",
-                        exclude_modules=frozen)
+    beside = [name for name, weight in adaptable(encoder.model).items() if weight.requires_grad]
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=beside)
     with quiet():
         return replace(encoder, model=get_peft_model(encoder.model, config))
 
@@ -82,10 +87,9 @@ def blend(encoder: Encoder, start: Encoder, share: float) -> Encoder:
 
     Every weight becomes ``share`` of its own value and ``1 - share`` of the start's. This keeps
     most of what training gained, and much of what it would lose on other kinds of text (Wortsman
-    et al., CVPR 2022, arXiv 2109.01903, equation 1). Changes ``encoder`` and returns it. Raises
-    ``ValueError`` when the share is not from 0 to 1.
+    et al., CVPR 2022, arXiv 2109.01903, equation 1). A share above 1 goes beyond the encoder, and
+    so takes back an earlier blend. Changes ``encoder`` and returns it.
     """
-    check_share(share)
     with torch.no_grad():
         pairs = zip(encoder.model.parameters(), start.model.parameters(), strict=True)
         for own, other in pairs:

@@ -113,6 +113,7 @@ def test_adapters_train_few_weights_and_end_up_in_the_model(encoder, tmp_path):
     after = dict(encoder.model.named_parameters())
     moved = {name for name, w in after.items() if not torch.equal(w, before[name])}
     assert set(after) == set(before) and moved
-    assert all(name.endswith("dense.weight") or ".self." in name for name in moved)
+    assert all(name.endswith(("dense.weight", "word_embeddings.weight")) or ".self." in name for name in moved)
+    assert "embeddings.word_embeddings.weight" in moved
     assert history[-1]["loss"] < history[0]["loss"]
     assert load_encoder(str(tmp_path / "best")).model.config.model_type == "bert"
