@@ -29,6 +29,7 @@ from .files import sha256, whole_folder, write_json
 from .linking import Linker, best_threshold
 from .model.encoder import Encoder, load_encoder
 from .model.encoding import encode
+from .model.precision import training_precision
 from .model.saving import check_replaceable, save_adapters
 from .model.weights import blend
 
@@ -202,7 +203,8 @@ def thresholds(encoder: Encoder, release: Release) -> dict[str, float]:
     queries = hpo_layperson().only(lambda gold: is_dev(gold.split("|")[0]), "dev").sample(400)
     golds = {m: {concept_of[code] for code in gold.split("|") if code in concept_of}
              for m, gold in zip(queries.mentions, queries.gold, strict=True)}
-    whole, found = Linker.from_terminology(encoder, names), {}
+    whole, found = Linker.from_terminology(
+        encoder, names, precision=training_precision("auto", encoder.device)), {}
     for sources in SOURCES:
         kept = whole.part(sources) if sources else np.ones(len(names), dtype=bool)
         part = Linker(encoder, names[kept].reset_index(drop=True), whole.vectors[kept])

@@ -49,7 +49,7 @@ class Linker:
     @classmethod
     def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "",
                          index: str = "auto", dtype: str = "float32",
-                         vectors: np.ndarray | None = None) -> "Linker":
+                         vectors: np.ndarray | None = None, precision: str = "auto") -> "Linker":
         """Encode the names of a terminology; ``ValueError`` if it has none, or a row lacks one.
 
         Args:
@@ -58,6 +58,7 @@ class Linker:
             index: a name of `INDEXES`; ``auto`` is exact below a million names, else hnsw.
             dtype: of the vectors, float32 or float16.
             vectors: of the names, (n, d), if they are known.
+            precision: to encode in, as :func:`encode` takes it.
         """
         if names.empty:
             raise ValueError("the terminology holds no names to link to")
@@ -69,7 +70,8 @@ class Linker:
             index = "exact" if len(names) < 1_000_000 else "hnsw"
         check_index(index)  # before the names are encoded, which may take hours
         if vectors is None:
-            vectors = encode(encoder, names["name"].tolist(), progress=progress, dtype=dtype)
+            vectors = encode(encoder, names["name"].tolist(), progress=progress, dtype=dtype,
+                             precision=precision)
         made = None if index == "exact" else make_index(vectors, index)
         return cls(encoder, names.reset_index(drop=True), vectors, index, made)
 

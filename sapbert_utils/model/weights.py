@@ -19,7 +19,8 @@ def prepare(encoder: Encoder, recipe: Recipe) -> Encoder | None:
     encoder.pooling, encoder.lower = recipe.pooling, recipe.lower
     encoder.max_length = recipe.max_length
     check_length(encoder)
-    check_share(recipe.blend)  # now, not after hours of training
+    if not 0 <= recipe.blend <= 1:
+        raise ValueError(f"the share of the trained weights is {recipe.blend}: choose one from 0 to 1")
     start = copy.deepcopy(encoder) if recipe.blend != 1 else None
     torch.manual_seed(recipe.seed)  # all processes draw the same adapters
     freeze(encoder.model, recipe.freeze_layers, recipe.freeze_word_embeddings)
@@ -91,13 +92,6 @@ def blend(encoder: Encoder, start: Encoder, share: float) -> Encoder:
     so takes back an earlier blend. Changes ``encoder`` and returns it.
     """
     with torch.no_grad():
-        pairs = zip(encoder.model.parameters(), start.model.parameters(), strict=True)
-        for own, other in pairs:
+        for own, other in zip(encoder.model.parameters(), start.model.parameters(), strict=True):
             own.lerp_(other, 1 - share)
     return encoder
-
-
-def check_share(share: float) -> None:
-    """Raise ``ValueError`` unless ``share`` is from 0 to 1."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share of the trained weights is {share}: choose one from 0 to 1")
