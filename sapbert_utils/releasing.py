@@ -47,7 +47,7 @@ class Release:
     licence: str  # of the base model
     rank: int
     parameters: dict[str, str]
-    blend: float  # share of the trained weights; the rest stays the base's; chosen on dev
+    blend: float = 1.0  # share of the trained weights; the rest stays the base's; chosen on dev
     languages: tuple[str, ...] = ("ENG",)
     limits: str = ""
 

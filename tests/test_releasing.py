@@ -110,6 +110,23 @@ def test_the_command_trains_and_writes_a_model_that_loads(tiny, tmp_path, capsys
     assert capsys.readouterr().out.count("up to date") == 2, "what is trained is not trained again"
 
 
+def test_the_share_of_a_release_replaces_that_of_its_training(tiny, tmp_path, monkeypatch):
+    """A run of several languages blends its model by itself, and a release may want more of the training."""
+    base, encoder = load_encoder(tiny.base, device="cpu"), load_encoder(tiny.base, device="cpu", pooling="mean")
+    name = "encoder.layer.0.attention.self.query.weight"
+    before, weight = dict(base.model.named_parameters())[name], dict(encoder.model.named_parameters())[name]
+    difference = torch.randn(384, 3) @ torch.randn(3, 384) / 100
+    with torch.no_grad():
+        weight.add_(0.7 * difference)  # as the run left it
+    monkeypatch.setitem(releasing.RELEASES, "tiny", replace(tiny, blend=0.85))
+    told = dict.fromkeys("command data steps hash pooling machine precision torch settings parameters".split(), "–")
+    folder = releasing.write_adapters("tiny", encoder, pd.DataFrame({"step": [1], "loss": [0.5]}), tmp_path / "tiny",
+                                      tmp_path / "cache", blended=0.7, minutes=1.0, **told)
+    after = dict(load_encoder(str(folder), device="cpu").model.named_parameters())
+    assert torch.allclose(after[name] - before, 0.85 * difference, atol=2e-4)
+    assert all(torch.equal(after[key], w) for key, w in base.model.named_parameters() if key != name)
+
+
 def test_a_folder_of_the_readers_is_refused_before_training_and_left_alone(tiny, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")

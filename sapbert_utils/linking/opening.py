@@ -25,7 +25,7 @@ def open_linker(model: str = "", sources: Sequence[str] = (), languages: Sequenc
 
     Args:
         model: what :func:`load_encoder` takes; empty: sapbert-minilm for English names alone, and
-            for others sapbert-e5, or its untrained base where that is not there.
+            sapbert-e5 for others.
         sources: SAB codes of the names, such as HPO; empty: all.
         languages: LAT codes of the names, such as ENG, GER; empty: all.
         progress: title of a progress bar while it is made; empty: none.
@@ -38,8 +38,7 @@ def open_linker(model: str = "", sources: Sequence[str] = (), languages: Sequenc
         ['Wide nose']
     """
     if not model:
-        others = "sapbert-e5" if "sapbert-e5" in released() else "e5-multilingual"
-        model = "sapbert-minilm" if tuple(languages) == ENGLISH else others
+        model = "sapbert-minilm" if tuple(languages) == ENGLISH else "sapbert-e5"
     encoder = load_encoder(model)
     # what the vectors and the names depend on
     about = [fingerprint(encoder), sorted(sources), sorted(languages),
