@@ -95,7 +95,7 @@ def _add_link(commands: Any) -> None:
                           "notebook 07; without one, a linker to open names is made on first use")
     add.add_argument("--model", default="",
                      help="its encoder: a name or folder (sapbert-minilm; where names are not "
-                          "English alone, e5-multilingual)")
+                          "English alone, sapbert-e5)")
     add.add_argument("--sources", default="", help="of the names, such as HPO,MONDO (all)")
     add.add_argument("--languages", default="", help="of the names, such as ENG,GER, or all (ENG)")
     add.add_argument("--semantic-type", default="", help="of the concepts, such as T047,T184 (all)")
