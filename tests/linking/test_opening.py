@@ -105,7 +105,7 @@ def test_the_released_model_finds_what_lay_people_say(some):
     found = linker.link([*ASKED, *silent], k=1).set_index("mention")
     for mention, name in ASKED.items():
         assert name in set(some["name"][some["cui"] == found.loc[mention, "cui"]]), found
-    accepted = found.loc[["heart attack", "sugar in the urine"], "score"]  # "very small head" lies 0.01 below
+    accepted = found.loc[["heart attack", "sugar in the urine"], "score"]  # "very small head" lies just below
     assert (accepted >= linker.threshold).all()
     assert (found.loc[silent, "score"] < linker.threshold).all()
 
@@ -126,6 +126,8 @@ def test_the_threshold_with_the_best_f1_of_answers_by_hand(encoder):
         return 2 * precision * recall / (precision + recall) if sum(given) else 0
 
     found = best_threshold(linker, gold)
-    assert f1(found) == max(f1(score) for score, _ in answers) and found in [score for score, _ in answers]
+    # a mention alone and among others: the last digits differ
+    assert any(score == pytest.approx(found, abs=1e-6) for score, _ in answers)
+    assert f1(found - 1e-6) == max(f1(score) for score, _ in answers)
     with pytest.raises(ValueError, match="not blank ones alone"):
         best_threshold(linker, {" ": {"C1"}})
