@@ -58,7 +58,8 @@ RELEASES = {
         {"vocabularies": "none", "mixture": "HPO:0.8", "steps": "2000", "learning_rate": "4e-4"},
         blend=0.8,
         limits="English alone, and phenotypes and diseases above all: four fifths of the concepts "
-               "it saw have a name in HPO."),
+               "it saw have a name in HPO. Of words that no training name holds it may know less "
+               "than its base."),
     "sapbert-minilm-mean-token": Release(
         "sapbert-mean-token", "minilm", "Apache-2.0", 64,
         {"vocabularies": "MSH", "mixture": "HPO:0.75,MSH:0.2", "steps": "1600",
