@@ -84,7 +84,7 @@ def train_released(name: str, target: Path | None, say: Callable[[str], None],
         target: the folder to write; None: ``adapters`` in that folder.
         changes: parameters of notebooks 01 and 03 to set otherwise.
 
-    Raises ``ValueError`` on an unknown name, ``FileExistsError`` on a target with other files in it.
+    Raises ``ValueError`` on an unknown name, ``FileExistsError`` on a target with other files.
     """
     if name not in RELEASES:
         raise ValueError(f"no model {name!r} is released; choose one of: {', '.join(RELEASES)}")
@@ -132,7 +132,8 @@ def write_adapters(name: str, encoder: Encoder, history: pd.DataFrame, target: P
     """
     check_replaceable(target)
     release = RELEASES[name]
-    blend(encoder, load_encoder(release.base), release.blend / blended)
+    base = load_encoder(release.base, device=encoder.device.type)
+    blend(encoder, base, release.blend / blended)
     with whole_folder(target, taken="replace") as new:
         _, lost = save_adapters(encoder, release.base, new, release.rank)
         cut = load_encoder(str(new))
@@ -141,8 +142,8 @@ def write_adapters(name: str, encoder: Encoder, history: pd.DataFrame, target: P
         np.save(new / "vectors.npy", encode(cut, list(CHECKED), precision="fp32"))
         write_json(new / "thresholds.json", thresholds(cut, release))
         card = Path(__file__).with_name("released_card.txt").read_text(encoding="utf-8").format(
-            name=name, release=release, measured=_measured(cut, release, cache),
-            **{"lost": f"{lost:.2g}", **told})
+            name=name, release=release, lost=f"{lost:.2g}",
+            measured=_measured(cut, release, cache), **told)
         (new / "README.md").write_text(card, encoding="utf-8")
     return target
 
@@ -158,7 +159,8 @@ def _told(profile: Profile, release: Release) -> dict[str, object]:
     kind = "english" if release.languages == ("ENG",) else "multilingual"
     machine = result["machine"]
     return {"data": lines["- **Data"], "steps": lines["- **Steps"], "minutes": seconds / 60,
-            "hash": sha256(profile.data / f"pairs_{kind}.txt")[:16], "pooling": lines["- **Pooling"],
+            "hash": sha256(profile.data / f"pairs_{kind}.txt")[:16],
+            "pooling": lines["- **Pooling"],
             "machine": machine["gpu"] or f"{machine['cores']} cores of one {machine['cpu']}",
             "precision": result["parameters"]["precision"], "torch": result["packages"]["torch"],
             "settings": trained_card[trained_card.index("| setting"):].rstrip(),

@@ -21,7 +21,8 @@ def open_linker(model: str = "", sources: Sequence[str] = (), languages: Sequenc
 
     It is made on first use, which takes minutes, and kept in the cache of the course; after that
     it takes seconds. What was damaged there is made again. Names are encoded in bf16 where the
-    processor is faster in it: cosines then move by less than 0.001.
+    processor is faster in it. Cosines then move by up to 0.006, and of 592 layperson terms four
+    got another first name.
 
     Args:
         model: what :func:`load_encoder` takes; empty: sapbert-minilm for English names alone, and

@@ -95,7 +95,8 @@ def save_adapters(encoder: Encoder, base: str, folder: Path | str, rank: int,
     state, changed, whole, lost = {}, [], 0.0, 0.0
     for name, weight in encoder.model.named_parameters():
         moved, layer = weight.cpu().double() - start[name].double(), name.removesuffix(".weight")
-        whole, lost = whole + float((moved**2).sum()), lost + float((moved**2).sum())
+        size = float(moved.norm() ** 2)
+        whole, lost = whole + size, lost + size
         if not moved.any() or layer not in names:
             continue
         u, s, v = torch.linalg.svd(moved.T if weight is words else moved, full_matrices=False)

@@ -20,7 +20,7 @@ def prepare(encoder: Encoder, recipe: Recipe) -> Encoder | None:
     encoder.max_length = recipe.max_length
     check_length(encoder)
     if not 0 <= recipe.blend <= 1:
-        raise ValueError(f"the share of the trained weights is {recipe.blend}: choose one from 0 to 1")
+        raise ValueError(f"the trained share is {recipe.blend}: choose one from 0 to 1")
     start = copy.deepcopy(encoder) if recipe.blend != 1 else None
     torch.manual_seed(recipe.seed)  # all processes draw the same adapters
     freeze(encoder.model, recipe.freeze_layers, recipe.freeze_word_embeddings)
