@@ -64,6 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     add.set_defaults(act=_train_released)
 
     add = commands.add_parser(
+        "claims", help="train and measure what the table of notebook 08 lacks; go on if stopped")
+    add.add_argument("--profile", default="", help="the run whose pair files are read (demo)")
+    add.add_argument("--only", action="append", default=[], metavar="setting",
+                     help="a setting of the table; may be repeated (all)")
+    add.add_argument("--seeds", default="1,2,3", help="such as 2,3 (1,2,3)")
+    add.add_argument("--again", action="store_true",
+                     help="measure also what the table has, show both, and write nothing")
+    add.set_defaults(act=_claims)
+
+    add = commands.add_parser(
         "fetch", help="download a gold corpus of the papers that has a public address")
     add.add_argument("corpus", help="ncbi-disease or xl-bel")
     add.set_defaults(act=_fetch)
@@ -213,6 +223,14 @@ def _train_released(options: Options) -> None:
         folder = train_released(options.name, options.output, _say,
                                 **parse_assignments(options.parameters))
     _say(f"{folder}\n")
+
+
+def _claims(options: Options) -> None:
+    from sapbert_utils.claims import run_claims
+
+    with _refusing():
+        seeds = [int(seed) for seed in _listed(options.seeds)]
+        run_claims(_profile(options), _say, options.only, seeds, options.again)
 
 
 def _fetch(options: Options) -> None:

@@ -18,7 +18,8 @@ MAY_USE = {
     "evaluation": {"files", "data", "model", "linking"},
     "course": {"files"},
     "releasing.py": {"files", "data", "model", "linking", "evaluation", "course"},
-    "__main__.py": {"files", "data", "model", "linking", "evaluation", "course", "releasing"},
+    "claims": {"files", "data", "model", "linking", "evaluation", "course"},
+    "__main__.py": {"files", "data", "model", "linking", "evaluation", "course", "releasing", "claims"},
 }
 HEAVY = ("matplotlib", "papermill", "IPython", "sapbert_utils.course", "sapbert_utils.releasing")
 

@@ -1,0 +1,13 @@
+"""In: the pair files of notebook 01. Out: rows of the table behind notebook 08, and differences.
+
+``python -m sapbert_utils claims`` trains and measures every (setting, seed) that the table lacks.
+Read in this order: settings, running, table.
+"""
+from .running import measure, run_claims, run_setting, train_setting
+from .settings import ENGLISH, MANY, SETTINGS, Setting, benchmarks_of, pairs_of
+from .table import append, difference, hits_file, read_hits, read_rows
+
+__all__ = [
+    "ENGLISH", "MANY", "SETTINGS", "Setting", "append", "benchmarks_of", "difference", "hits_file",
+    "measure", "pairs_of", "read_hits", "read_rows", "run_claims", "run_setting", "train_setting",
+]

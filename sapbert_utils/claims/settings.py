@@ -1,0 +1,167 @@
+"""What is trained: settings that differ in one thing each, their pairs, and their test sets."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from ..course.profiles import Profile
+from ..data.open_data.translations import word_translations
+from ..data.pairs import read_pairs
+from ..data.rrf import read_mrconso
+from ..data.splits import held_out, is_dev, stable_hash
+from ..evaluation import (
+    Benchmark,
+    chemical_names,
+    corpora,
+    drug_brands,
+    hpo_layperson,
+    icd10_queries,
+)
+
+ENGLISH = {"batch_size": 64, "learning_rate": 3e-4, "schedule": "linear", "sampling": "concepts",
+           "dropout": 0.0, "freeze_layers": 3, "pooling": "mean"}
+MANY = ENGLISH | {"learning_rate": 2e-4, "freeze_layers": 0, "freeze_word_embeddings": True}
+WIDE = ("layperson", "NCBI", "chemicals", "brands")  # test sets for an English model
+ACROSS = ("ICD-10", "XL-BEL")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to train: what is changed in a recipe, on which data, and what it is measured on."""
+
+    name: str
+    changes: dict[str, Any] = field(default_factory=dict)  # of the recipe, beside ENGLISH or MANY
+    data: str = "english"  # a key of `pairs_of`
+    after: str = ""  # the setting that is trained first; empty: the base model
+    steps: int = 400  # 0: the base model as it comes
+    base: str = "minilm"
+    measured: tuple[str, ...] = ("layperson",)  # keys of `benchmarks_of`
+
+    @property
+    def recipe(self) -> str:
+        """The name of the recipe that is changed."""
+        return "sapbert" if self.base == "minilm" else "sapbert-xlmr"
+
+
+def _on_e5(name: str, data: str, after: str = "", steps: int = 400,
+           measured: tuple[str, ...] = ACROSS, **changes: Any) -> Setting:
+    return Setting(name, changes, data, after, steps, "e5-multilingual", measured)
+
+
+SETTINGS = {setting.name: setting for setting in (
+    Setting("untrained", steps=0, measured=WIDE),
+    Setting("untrained [CLS]", {"pooling": "cls"}, steps=0, measured=WIDE),
+    Setting("SapBERT", measured=WIDE),  # multi-similarity loss, miner "all", margin 0.2, mean
+    Setting("no miner", {"miner": "none"}),
+    Setting("InfoNCE loss", {"loss": "infonce"}),
+    Setting("cosine loss", {"loss": "cosine"}),
+    Setting("triplet loss", {"loss": "triplet"}),
+    Setting("NCA loss", {"loss": "nca"}),
+    Setting("lifted loss", {"loss": "lifted"}),
+    Setting("circle loss", {"loss": "circle"}),
+    Setting("hard miner", {"miner": "hard"}),
+    Setting("semihard miner", {"miner": "semihard"}),
+    Setting("easy miner", {"miner": "easy"}),
+    Setting("margin as printed", {"margin": -0.2}),
+    Setting("LoRA 8", {"lora_rank": 8, "learning_rate": 1e-3}),
+    Setting("LoRA 64", {"lora_rank": 64, "learning_rate": 1e-3}),
+    Setting("[CLS]", {"pooling": "cls"}),
+    Setting("mean over all tokens", {"pooling": "mean_all_tok"}),
+    Setting("fine-tuned on NCBI", {"learning_rate": 1e-4}, "ncbi", "SapBERT", 100,
+            measured=("NCBI",)),
+    Setting("fine-tuned on layperson names", {"learning_rate": 1e-4}, "layperson", "SapBERT", 100),
+    Setting("no alignment, fine-tuned on NCBI", {"learning_rate": 1e-4}, "ncbi", "", 100,
+            measured=("NCBI",)),
+    Setting("no alignment, fine-tuned on layperson names", {"learning_rate": 1e-4}, "layperson",
+            "", 100),
+    _on_e5("e5 untrained", "english", steps=0, measured=("layperson", "NCBI", *ACROSS)),
+    _on_e5("e5 (a)", "english cased", measured=("layperson", "NCBI", *ACROSS)),
+    _on_e5("e5 (b)", "multilingual"),
+    _on_e5("e5 (a)+(c)", "words", "e5 (a)", 130),
+    _on_e5("e5 (b)+(c)", "words", "e5 (b)", 130),
+)}
+
+
+def pairs_of(data: str, profile: Profile) -> pd.DataFrame:
+    """The training pairs of a setting. Raises ``FileNotFoundError`` on a missing file.
+
+    ``ncbi`` pairs each training mention of NCBI-disease with the names of its concept;
+    ``layperson`` each layperson name of HPO's dev concepts with the clinical names of its concept.
+    """
+    if data == "words":
+        held, _ = held_out(["ICD10"])
+        words = word_translations()
+        seen = [held.isdisjoint((a.lower(), b.lower()))
+                for a, b in zip(words["name1"], words["name2"], strict=True)]
+        return words[seen].reset_index(drop=True)
+    if data == "ncbi":
+        return _labelled(corpora.read_biosyn(corpora.find_corpus("ncbi-disease"), "traindev",
+                                             dictionary="train_dictionary.txt"))
+    if data == "layperson":
+        return _labelled(hpo_layperson().only(lambda gold: is_dev(gold.split("|")[0]), "dev"))
+    file = profile.data / f"pairs_{data.replace(' ', '_')}.txt"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: write it with\n    python -m sapbert_utils "
+                                f"run 01 --profile {profile.name}")
+    pairs = read_pairs(file)
+    if data != "english":
+        return pairs
+    # four fifths of the concepts have a name in HPO, as in notebook 03; the others are fixed, too
+    names = read_mrconso(profile.data / "metathesaurus").filter("source = 'HPO'")
+    every, hpo = set(pairs["cui"]), set(names.project("cui").df()["cui"])
+    others = sorted(every - hpo, key=stable_hash)[:len(every & hpo) // 4]
+    return pairs[pairs["cui"].isin(hpo | set(others))].reset_index(drop=True)
+
+
+def _labelled(task: Benchmark) -> pd.DataFrame:
+    """Positive pairs of each mention and the dictionary's names of its concept."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, concepts in zip(task.names, task.concepts, strict=True):
+        for concept in concepts.split("|"):
+            names[concept].append(name)
+    rows = {(gold, mention, name)
+            for mention, gold in zip(task.mentions, task.gold, strict=True)
+            for name in names[gold] if name != mention}
+    return pd.DataFrame(sorted(rows), columns=["cui", "name1", "name2"])
+
+
+def benchmarks_of(kind: str, profile: Profile) -> dict[str, Benchmark]:
+    """Test sets by label; none where a corpus is not at hand. Those of a kind share a dictionary.
+
+    ``layperson``: HPO's layperson names, dev and test concepts. ``NCBI``: the test part, and of it
+    what the training part has not. ``chemicals``, ``brands``: vocabularies that no pair is from,
+    among ten thousand names. ``ICD-10``: 200 native names a language of test blocks, among 5,000
+    English ones. ``XL-BEL``: as notebook 05 scores it.
+    """
+    if kind == "layperson":
+        whole = hpo_layperson()
+        return {"layperson dev": whole.only(lambda gold: is_dev(gold.split("|")[0]), kind),
+                "layperson test": whole.only(lambda gold: not is_dev(gold.split("|")[0]), kind)}
+    if kind == "chemicals":
+        return {kind: chemical_names("test", 10_000).sample(2000)}
+    if kind == "brands":
+        return {kind: drug_brands("test", 10_000)}
+    if kind == "ICD-10":
+        return {f"ICD-10 {lat}": b for lat, b in icd10_queries("test", 200, 5000).items()}
+    try:
+        folder = corpora.find_corpus({"NCBI": "ncbi-disease", "XL-BEL": "xl-bel"}[kind])
+    except FileNotFoundError:
+        return {}
+    if kind == "NCBI":
+        test, seen = corpora.read_biosyn(folder), corpora.read_biosyn(
+            folder, "traindev", dictionary="train_dictionary.txt")
+        return {"NCBI test": test, "NCBI test, concept not in training": test.only(
+            lambda gold: not set(gold.split("|")) & set(seen.gold), kind)}
+    names = read_mrconso(profile.data / "metathesaurus").df()
+    names = names[(names["language"] == "ENG") & names["cui"].str.fullmatch(r"C\d{7}")]
+    preferred = names.assign(later=names["term_type"] != "PT").sort_values(["cui", "later", "name"])
+    kept = preferred.drop_duplicates(["cui", "name"]).groupby("cui").head(2)
+    known, found = set(kept["cui"]), {}
+    for file in sorted((folder / "v0.0").glob("*.txt")):
+        rows = [(m, g) for g, m in corpora.read_queries(file) if known & set(g.split("|"))]
+        mentions, gold = zip(*rows, strict=True)
+        found[f"XL-BEL {file.name[:2]}"] = Benchmark(
+            kind, mentions, gold, tuple(kept["name"]), tuple(kept["cui"]))
+    return found
