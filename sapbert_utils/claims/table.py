@@ -31,8 +31,9 @@ def append(table: Path, found: dict[str, np.ndarray], about: dict[str, Any]) -> 
                          "mentions": len(ranks), "acc@1": round(accuracy_at_k(ranks, 1), 2),
                          "acc@5": round(accuracy_at_k(ranks, 5), 2)} | about
                         for label, ranks in found.items()])
+    before = read_rows(table)  # without a row, its columns have no type
     with whole_file(table) as partial:
-        pd.concat([read_rows(table), new]).to_csv(partial, index=False)
+        (pd.concat([before, new]) if len(before) else new).to_csv(partial, index=False)
 
 
 def read_rows(table: Path = TABLE) -> pd.DataFrame:
