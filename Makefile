@@ -15,7 +15,7 @@ PARTS = $(filter-out %/batches %/search,$(basename $(shell find sapbert_utils/*/
 .PHONY: help reproduce test stress lab docs clean
 
 help:
-	@echo "make reproduce   run the eight notebooks, skip what is up to date, print every metric (PROFILE=$(PROFILE))"
+	@echo "make reproduce   run the nine notebooks, skip what is up to date, print every metric (PROFILE=$(PROFILE))"
 	@echo "make test        run the tests, the smoke chain, then each notebook cell by cell (pytest --nbval-lax)"
 	@echo "make stress      the long form of tests/faults: fifty kills, thousands of damaged files (an hour or so)"
 	@echo "make lab         open the notebooks in JupyterLab"

@@ -37,8 +37,8 @@ def headings(path):
     return [line.lstrip("# ").strip().lower() for line in lines if re.match(r"#+ ", line)]
 
 
-def test_eight_notebooks_in_order_each_with_its_solutions():
-    assert [p.stem[:2] for p in COURSE] == [f"{i:02}" for i in range(8)]
+def test_nine_notebooks_in_order_each_with_its_solutions():
+    assert [p.stem[:2] for p in COURSE] == [f"{i:02}" for i in range(9)]
     assert {p.stem for p in SOLUTIONS} <= {p.stem for p in COURSE}
 
 

@@ -138,17 +138,17 @@ def course(tmp_path_factory):
     return place
 
 
-def test_reproduce_takes_the_same_parameters_and_finds_the_eight_notebooks_up_to_date(course):
+def test_reproduce_takes_the_same_parameters_and_finds_the_nine_notebooks_up_to_date(course):
     out = command(course, "reproduce", given=GIVEN)
-    assert out.count("up to date") == 8 and out.splitlines()[-1].startswith("8 notebooks, ")
+    assert out.count("up to date") == 9 and out.splitlines()[-1].startswith("9 notebooks, ")
 
 
 def result(course, stem):
     return json.loads((course / "runs/paper/results" / f"{stem}.json").read_text(encoding="utf-8"))
 
 
-def test_all_eight_notebooks_end_with_a_record_of_the_paper_profile(course):
-    assert len(STEMS) == 8
+def test_all_nine_notebooks_end_with_a_record_of_the_paper_profile(course):
+    assert len(STEMS) == 9
     for stem in STEMS:
         record = result(course, stem)
         jsonschema.validate(record, json.loads(SCHEMA.read_text()))

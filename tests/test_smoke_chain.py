@@ -40,15 +40,15 @@ def chain(tmp_path_factory):
     return runs, done, seconds
 
 
-def test_the_chain_writes_eight_valid_results_and_its_table(chain):
+def test_the_chain_writes_nine_valid_results_and_its_table(chain):
     runs, done, _ = chain
-    assert len(STEMS) == 8
+    assert len(STEMS) == 9
     for stem in STEMS:
         record = json.loads((runs / "smoke" / "results" / f"{stem}.json").read_text())
         jsonschema.validate(record, json.loads(SCHEMA.read_text()))
         assert record["notebook"] == stem and record["profile"] == "smoke"
         assert (runs / "smoke" / "notebooks" / f"{stem}.ipynb").exists()
-    assert done.stderr == "" and done.stdout.splitlines()[-1].startswith("8 notebooks, ")
+    assert done.stderr == "" and done.stdout.splitlines()[-1].startswith("9 notebooks, ")
 
 
 def test_no_pair_of_the_multilingual_models_holds_a_name_or_concept_of_the_held_out_blocks(chain):
@@ -88,7 +88,7 @@ def test_notebook_03_refuses_a_mixture_that_it_cannot_make(chain, tmp_path, mixt
 
 def test_a_second_call_runs_nothing(chain):
     done, seconds = runner(chain[0], "reproduce", "--profile", "smoke")
-    assert done.returncode == 0 and done.stdout.count("up to date") == 8, done.stdout + done.stderr
+    assert done.returncode == 0 and done.stdout.count("up to date") == 9, done.stdout + done.stderr
     assert seconds < 20
 
 
@@ -148,4 +148,4 @@ def test_a_broken_notebook_fails_the_chain(chain, tmp_path):
     done, _ = runner(chain[0], "reproduce", "--profile", "smoke", "--notebooks", str(folder))
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr and STEMS[1] in done.stderr
     done, _ = runner(chain[0], "reproduce", "--profile", "smoke")
-    assert done.stdout.count("up to date") == 8, "the failed copy must leave the last good run valid"
+    assert done.stdout.count("up to date") == 9, "the failed copy must leave the last good run valid"
