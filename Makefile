@@ -12,12 +12,13 @@ RUN := $(CURDIR)/$(VENV)/bin/python
 PARTS = $(filter-out %/batches %/search,$(basename $(shell find sapbert_utils/*/ -maxdepth 1 -name '[a-z]*.py')))
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test stress lab docs clean
+.PHONY: help reproduce test stress lab report docs clean
 
 help:
 	@echo "make reproduce   run the nine notebooks, skip what is up to date, print every metric (PROFILE=$(PROFILE))"
 	@echo "make test        run the tests, the smoke chain, then each notebook cell by cell (pytest --nbval-lax)"
 	@echo "make stress      the long form of tests/faults: fifty kills, thousands of damaged files (an hour or so)"
+	@echo "make report      write a research note from a finished run to runs/$(PROFILE)/report.md and .html"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make docs        write the API reference to docs/api/index.html, from the docstrings"
 	@echo "make clean       remove runs/, docs/api/ and .venv/"
@@ -53,6 +54,10 @@ test: $(INSTALLED)
 stress: $(INSTALLED)
 	@echo "Stressing: kills at random moments over the smoke chain, damaged files for every reader"
 	@STRESS=1 $(RUN) -m pytest tests/faults $(ARGS)
+
+report: $(INSTALLED)
+	@echo "Writing the research note of the profile $(PROFILE)"
+	@$(RUN) -m sapbert_utils report --profile $(PROFILE) $(ARGS)
 
 lab: $(INSTALLED)
 	@echo "Opening the notebooks in JupyterLab; stop it with Ctrl-C"

@@ -19,7 +19,8 @@ MAY_USE = {
     "course": {"files"},
     "releasing.py": {"files", "data", "model", "linking", "evaluation", "course"},
     "claims": {"files", "data", "model", "linking", "evaluation", "course"},
-    "__main__.py": {"files", "data", "model", "linking", "evaluation", "course", "releasing", "claims"},
+    "actions.py": {"files", "data", "model", "linking", "evaluation", "course", "releasing", "claims"},
+    "__main__.py": {"files", "course", "actions"},
 }
 HEAVY = ("matplotlib", "papermill", "IPython", "sapbert_utils.course", "sapbert_utils.releasing")
 

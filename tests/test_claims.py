@@ -1,5 +1,7 @@
 """The experiments behind notebook 08: what is trained, what is kept, and how sure a difference is."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,9 +24,12 @@ from sapbert_utils.claims import (
     settings,
 )
 from sapbert_utils.claims import table as tables
+from sapbert_utils.course.plots import bars
 from sapbert_utils.course.profiles import get_profile
+from sapbert_utils.course.results import Run
 from sapbert_utils.data import held_out, is_dev, layperson_strings, read_mrconso
 from sapbert_utils.evaluation import hpo_layperson
+from sapbert_utils.files import write_json
 from sapbert_utils.model import get_recipe, load_encoder
 
 
@@ -131,7 +136,7 @@ def test_measuring_again_shows_both_and_writes_nothing(table, monkeypatch, capsy
 
 def test_an_unknown_setting_is_refused(table, capsys):
     assert main(["claims", "--only", "sapbert"]) == 2
-    assert "no setting 'sapbert'; choose from: untrained," in capsys.readouterr().err
+    assert "no setting 'sapbert'; choose from: untrained; untrained [CLS];" in capsys.readouterr().err
 
 
 def test_the_interval_of_a_difference_covers_the_truth_as_often_as_it_says():
@@ -188,3 +193,27 @@ def test_the_committed_table_is_whole():
         assert hits[setting, benchmark].shape == (len(own), own["mentions"].iloc[0])
         assert np.allclose(100 * hits[setting, benchmark].mean(1), own["acc@1"], atol=0.006)
         assert own["mentions"].nunique() == 1 and (own["steps"] == SETTINGS[setting].steps).all()
+
+
+def test_the_report_links_each_number_to_its_results(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SAPBERT_RUNS", str(tmp_path))
+    assert main(["report", "--profile", "smoke"]) == 2
+    assert "python -m sapbert_utils run 08 --profile smoke" in capsys.readouterr().err
+    compared = {"before": "no miner", "after": "SapBERT", "test set": "layperson test", "seeds": 3.0,
+                "gain": 1.25, "low": 0.5, "high": 2.0}
+    write_json(tmp_path / "smoke" / "data" / "verdicts.json", {
+        "4. mining | helps": {"verdict": "holds", "above zero": "1 of 1", "compared": [compared], "why": "so it is"},
+        "12. larger": {"verdict": "open: one seed", "above zero": "", "compared": [{"seeds": 0.0}], "why": ""}})
+    run = Run("04_evaluate_entity_linking", get_profile("smoke"), 33)
+    run.metric("acc@1 | dev", 1234.5, unit="%")
+    run.figure(bars({"a": 1.0}, "t", "x"), "04_hpo_layperson", alt="one bar")
+    run.finish()
+    assert main(["report", "--profile", "smoke"]) == 0
+    page = (tmp_path / "smoke" / "report.md").read_text(encoding="utf-8")
+    assert "| 04 | acc@1 \\| dev | [1,234.5](results/04_evaluate_entity_linking.json) % |" in page
+    assert "SapBERT over no miner, layperson test: [+1.2](data/verdicts.json) (+0.5 to +2.0), 3 seeds" in page
+    assert "| 4. mining \\| helps | holds |" in page and "![one bar](figures/04_hpo_layperson.png)" in page
+    for place in re.findall(r"\]\(([a-z]+/[^)]+)\)", page):
+        assert (tmp_path / "smoke" / place).is_file(), place
+    web = (tmp_path / "smoke" / "report.html").read_text(encoding="utf-8")
+    assert web.count("<table>") == 4 and 'alt="one bar"' in web and "results/04_evaluate_entity_linking.json" in web

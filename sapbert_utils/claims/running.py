@@ -63,7 +63,8 @@ def measure(encoder: Encoder, benchmarks: dict[str, Benchmark]) -> dict[str, np.
     vectors = encode(encoder, list(shared.names), precision=precision)
 
     def rank(texts: list[str]) -> np.ndarray:
-        return search(encode(encoder, texts, precision=precision), vectors, 5)[0]
+        found = encode(encoder, texts, precision=precision)
+        return search(found, vectors, min(5, len(vectors)))[0]
 
     return {label: score(predict(b, rank, composite=label.startswith("NCBI")))
             for label, b in benchmarks.items()}
@@ -81,7 +82,7 @@ def run_claims(profile: Profile, say: Callable[[str], None], only: Sequence[str]
     """
     for name in only:
         if name not in SETTINGS:
-            raise ValueError(f"no setting {name!r}; choose from: {', '.join(SETTINGS)}")
+            raise ValueError(f"no setting {name!r}; choose from: {'; '.join(SETTINGS)}")
     for seed in seeds:
         for setting in (SETTINGS[name] for name in only or SETTINGS):
             if not setting.steps and seed != SEEDS[0]:
