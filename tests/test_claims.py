@@ -9,8 +9,6 @@ from scipy.stats import t as student
 
 from sapbert_utils.__main__ import main
 from sapbert_utils.claims import (
-    ENGLISH,
-    MANY,
     SETTINGS,
     append,
     benchmarks_of,
@@ -49,8 +47,7 @@ RANKS = {"layperson dev": np.array([1, 0, 2, 1, 3, 1, 1, 0, 1]), "layperson test
 
 def test_every_setting_is_a_recipe_and_goes_on_from_one_that_there_is():
     for setting in SETTINGS.values():
-        shared = ENGLISH if setting.base == "minilm" else MANY
-        recipe = get_recipe(setting.recipe, **shared | setting.changes)
+        recipe = get_recipe(setting.recipe, **setting.settings)
         assert recipe.batch_size == 64 and setting.steps in (0, 100, 130, 400)
         assert not setting.after or SETTINGS[setting.after].base == setting.base
 

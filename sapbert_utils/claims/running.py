@@ -21,7 +21,7 @@ from ..model.recipes import get_recipe
 from ..model.saving import save_encoder
 from ..model.training import train
 from . import table
-from .settings import ENGLISH, MANY, SETTINGS, Setting, benchmarks_of, pairs_of
+from .settings import SETTINGS, Setting, benchmarks_of, pairs_of
 
 SEEDS = (1, 2, 3)
 
@@ -42,7 +42,7 @@ def train_setting(setting: Setting, seed: int, profile: Profile, **changes: Any)
         base = str(kept(setting.after))
         if not Path(base).is_dir():
             train_setting(SETTINGS[setting.after], seed, profile)
-    own = (ENGLISH if setting.base == "minilm" else MANY) | setting.changes | changes
+    own = setting.settings | changes
     steps = own.pop("steps", setting.steps)
     recipe = get_recipe(setting.recipe, **own, seed=seed)
     encoder = load_encoder(base, pooling=recipe.pooling, lower=recipe.lower)
@@ -115,7 +115,7 @@ def run_setting(setting: Setting, seed: int, profile: Profile, **changes: Any) -
     found: dict[str, np.ndarray] = {}
     for kind in setting.measured:
         found |= measure(encoder, benchmarks_of(kind, profile))
-    on, recipe = machine(), (ENGLISH if setting.base == "minilm" else MANY) | setting.changes
+    on, recipe = machine(), setting.settings
     file = profile.data / f"pairs_{setting.data.replace(' ', '_')}.txt"
     return found, {
         "setting": setting.name, "seed": seed, "steps": setting.steps,

@@ -32,7 +32,7 @@ class Setting:
     """One way to train: what is changed in a recipe, on which data, and what it is measured on."""
 
     name: str
-    changes: dict[str, Any] = field(default_factory=dict)  # of the recipe, beside ENGLISH or MANY
+    changes: dict[str, Any] = field(default_factory=dict)  # beside ENGLISH or MANY
     data: str = "english"  # a key of `pairs_of`
     after: str = ""  # the setting that is trained first; empty: the base model
     steps: int = 400  # 0: the base model as it comes
@@ -42,7 +42,12 @@ class Setting:
     @property
     def recipe(self) -> str:
         """The name of the recipe that is changed."""
-        return "sapbert" if self.base == "minilm" else "sapbert-xlmr"
+        return "sapbert-xlmr" if self.base == "e5-multilingual" else "sapbert"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings of the recipe that are not its own."""
+        return (MANY if self.base == "e5-multilingual" else ENGLISH) | self.changes
 
 
 def _on_e5(name: str, data: str, after: str = "", steps: int = 400,
@@ -81,6 +86,10 @@ SETTINGS = {setting.name: setting for setting in (
     _on_e5("e5 (b)", "multilingual"),
     _on_e5("e5 (a)+(c)", "words", "e5 (a)", 130),
     _on_e5("e5 (b)+(c)", "words", "e5 (b)", 130),
+    # five times the size: a night on two cores, minutes on a GPU
+    Setting("mpnet untrained", steps=0, base="mpnet", measured=("layperson", "NCBI")),
+    Setting("mpnet", {"freeze_layers": 6, "learning_rate": 2e-4}, base="mpnet",
+            measured=("layperson", "NCBI")),
 )}
 
 
