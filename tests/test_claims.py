@@ -95,6 +95,7 @@ def test_rows_are_appended_and_read_with_the_answers(table):
     hits = read_hits(table)
     assert hits["SapBERT", "layperson dev"].shape == (2, 9)
     assert (hits["SapBERT", "layperson test"] == (RANKS["layperson test"] == 1)).all()
+    assert read_hits(table, 5)["SapBERT", "layperson test"].tolist() == [[False, True, True]] * 2
 
 
 def test_answers_without_a_row_are_those_of_a_stopped_run(table):
@@ -185,10 +186,11 @@ def test_files_of_more_languages_join_xl_bel(tmp_path, monkeypatch):
 def test_the_committed_table_is_whole():
     rows = read_rows(tables.TABLE)
     assert set(rows["setting"]) <= set(SETTINGS) and not rows.duplicated(["setting", "seed", "benchmark"]).any()
-    hits = read_hits(tables.TABLE)
+    hits = {k: read_hits(tables.TABLE, k) for k in (1, 5)}
     for (setting, benchmark), own in rows.sort_values("seed").groupby(["setting", "benchmark"]):
-        assert hits[setting, benchmark].shape == (len(own), own["mentions"].iloc[0])
-        assert np.allclose(100 * hits[setting, benchmark].mean(1), own["acc@1"], atol=0.006)
+        for k, right in hits.items():
+            assert right[setting, benchmark].shape == (len(own), own["mentions"].iloc[0])
+            assert np.allclose(100 * right[setting, benchmark].mean(1), own[f"acc@{k}"], atol=0.006)
         assert own["mentions"].nunique() == 1 and (own["steps"] == SETTINGS[setting].steps).all()
 
 

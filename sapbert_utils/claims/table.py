@@ -15,6 +15,7 @@ from ..evaluation import accuracy_at_k
 from ..files import whole_file
 
 TABLE = REPOSITORY / "notebooks" / "08_claims.csv"
+AT = (1, 5)  # the k of acc@k
 
 
 def append(table: Path, found: dict[str, np.ndarray], about: dict[str, Any]) -> None:
@@ -22,9 +23,10 @@ def append(table: Path, found: dict[str, np.ndarray], about: dict[str, Any]) -> 
     hits = hits_file(table)
     lines = hits.read_text(encoding="utf-8") if hits.is_file() else ""
     for label, ranks in found.items():
-        packed = base64.b64encode(np.packbits(ranks == 1).tobytes()).decode()
+        packed = {f"right at {k}": base64.b64encode(np.packbits((ranks > 0) & (ranks <= k))).decode()
+                  for k in AT}
         lines += json.dumps({"setting": about["setting"], "seed": about["seed"],
-                             "benchmark": label, "right": packed}) + "\n"
+                             "benchmark": label} | packed) + "\n"
     with whole_file(hits) as partial:
         partial.write_text(lines, encoding="utf-8")
     new = pd.DataFrame([{"setting": about["setting"], "seed": about["seed"], "benchmark": label,
@@ -48,8 +50,12 @@ def hits_file(table: Path) -> Path:
     return table.with_name(f"{table.stem}_right.jsonl")
 
 
-def read_hits(table: Path = TABLE) -> dict[tuple[str, str], np.ndarray]:
-    """(seeds, mentions) boolean by setting and benchmark: the first name is right."""
+def read_hits(table: Path = TABLE, k: int = 1) -> dict[tuple[str, str], np.ndarray]:
+    """(seeds, mentions) boolean by setting and benchmark: one of the k first names is right.
+
+    Args:
+        k: 1 or 5.
+    """
     sizes = {(row["setting"], row["seed"], row["benchmark"]): row["mentions"]
              for row in read_rows(table).to_dict("records")}
     found: dict[tuple[str, str], dict[int, np.ndarray]] = defaultdict(dict)
@@ -57,13 +63,13 @@ def read_hits(table: Path = TABLE) -> dict[tuple[str, str], np.ndarray]:
         row = json.loads(line)
         size = sizes.get((row["setting"], row["seed"], row["benchmark"]))
         if size is not None:  # else the run was stopped between the two files
-            bits = np.unpackbits(np.frombuffer(base64.b64decode(row["right"]), np.uint8))
+            bits = np.unpackbits(np.frombuffer(base64.b64decode(row[f"right at {k}"]), np.uint8))
             found[row["setting"], row["benchmark"]][row["seed"]] = bits[:size].astype(bool)
     return {key: np.stack([own[seed] for seed in sorted(own)]) for key, own in found.items()}
 
 
 def difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float, float]:
-    """Gain in acc@1 and its 95 % interval, in points, over mentions and over seeds.
+    """Gain in accuracy and its 95 % interval, in points, over mentions and over seeds.
 
     The variance is the sum of two: of the mean over seeds, from mention to mention, and of the
     mean over mentions, from seed to seed, the latter with Student's t of (seeds - 1). With one
