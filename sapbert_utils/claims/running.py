@@ -100,7 +100,8 @@ def train_setting(setting: Setting, seed: int, profile: Profile, keep: bool = Tr
     goes_on = any(other.after == setting.name for other in SETTINGS.values())
     if goes_on and place.is_dir():
         about = json.loads((place / "claims.json").read_text(encoding="utf-8"))
-        return load_encoder(str(place)), about | _made()
+        encoder = load_encoder(str(place))
+        return encoder, about | _made(encoder)
     if setting.after and not Path(base).is_dir():
         train_setting(SETTINGS[setting.after], seed, profile)
     encoder = load_encoder(base, pooling=recipe.pooling, lower=recipe.lower)
@@ -111,7 +112,7 @@ def train_setting(setting: Setting, seed: int, profile: Profile, keep: bool = Tr
     if goes_on and keep:
         save_encoder(encoder, place)
         write_json(place / "claims.json", about)
-    return encoder, about | _made()
+    return encoder, about | _made(encoder)
 
 
 def _prepared(setting: Setting, seed: int, profile: Profile, changes: dict[str, Any]) -> tuple[
@@ -132,10 +133,11 @@ def _prepared(setting: Setting, seed: int, profile: Profile, changes: dict[str, 
     return recipe, pairs, about, base, profile.models / "claims" / name
 
 
-def _made() -> dict[str, Any]:
-    """The columns that say where a row was made."""
+def _made(encoder: Encoder) -> dict[str, Any]:
+    """The columns that say where a row was made, and with what."""
     on = machine()
-    return {"machine": on["gpu"] or f"{on['cores']} × {on['cpu']}",
+    return {"precision": training_precision("auto", encoder.device),
+            "machine": on["gpu"] or f"{on['cores']} × {on['cpu']}",
             "torch": metadata.version("torch"), "transformers": metadata.version("transformers")}
 
 
