@@ -39,6 +39,27 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_link(commands)
 
+    _add_trainings(commands)
+
+    add = commands.add_parser(
+        "fetch", help="download a gold corpus of the papers that has a public address")
+    add.add_argument("corpus", help="ncbi-disease or xl-bel")
+    add.set_defaults(act=actions.fetch)
+
+    add = commands.add_parser("list", parents=[everywhere],
+                              help="show notebooks, parameters and measured times")
+    add.set_defaults(act=actions.list_notebooks)
+
+    add = commands.add_parser(
+        "publish", parents=[everywhere],
+        help="put outputs and figures of the finished demo run where git keeps them")
+    add.add_argument("--figures", type=given_path, default=REPOSITORY / "figures",
+                     help="the folder of the figures")
+    add.set_defaults(act=actions.publish_run)
+    return parser
+
+
+def _add_trainings(commands: Any) -> None:
     add = commands.add_parser(
         "train-released", help="train a model that ships with the course again, or go on")
     add.add_argument("name", help="sapbert-minilm, sapbert-minilm-mean-token or sapbert-e5")
@@ -62,23 +83,6 @@ def _parser() -> argparse.ArgumentParser:
         "report", help="write a research note, Markdown and HTML, from the results of a run")
     add.add_argument("--profile", default="", help="of the run (demo)")
     add.set_defaults(act=actions.report)
-
-    add = commands.add_parser(
-        "fetch", help="download a gold corpus of the papers that has a public address")
-    add.add_argument("corpus", help="ncbi-disease or xl-bel")
-    add.set_defaults(act=actions.fetch)
-
-    add = commands.add_parser("list", parents=[everywhere],
-                              help="show notebooks, parameters and measured times")
-    add.set_defaults(act=actions.list_notebooks)
-
-    add = commands.add_parser(
-        "publish", parents=[everywhere],
-        help="put outputs and figures of the finished demo run where git keeps them")
-    add.add_argument("--figures", type=given_path, default=REPOSITORY / "figures",
-                     help="the folder of the figures")
-    add.set_defaults(act=actions.publish_run)
-    return parser
 
 
 def _add_link(commands: Any) -> None:

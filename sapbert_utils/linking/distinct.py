@@ -39,8 +39,7 @@ def nearest_concepts(queries: np.ndarray, concepts: np.ndarray, k: int, exact: F
     return found
 
 
-def _rounds(depth: int, names: int, exact: Find,
-            index: Find | None) -> Iterator[tuple[Find, int]]:
+def _rounds(depth: int, names: int, exact: Find, index: Find | None) -> Iterator[tuple[Find, int]]:
     """What to ask, and how deep, until exact search has come to the last name."""
     if index is not None:
         for times in (1, 4, 16):  # deeper, its speed is lost

@@ -73,9 +73,9 @@ def with_adapters(encoder: Encoder, rank: int) -> Encoder:
     beside = [name for name, weight in adaptable(encoder.model).items() if weight.requires_grad]
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=beside)
     with quiet():
-        adapted = get_peft_model(encoder.model, config)
-    # what wraps the model counts as training, and would switch dropout on
-    return replace(encoder, model=adapted.train(encoder.model.training))
+        # what wraps the model counts as training, and would switch dropout on
+        return replace(encoder, model=get_peft_model(encoder.model, config).train(
+            encoder.model.training))
 
 
 def merged(encoder: Encoder) -> Encoder:
