@@ -19,8 +19,8 @@ PAIR = ["cui", "name1", "name2"]
 def make_pairs(names: Names, max_pairs: int = 50, seed: int = 33) -> Relation:
     """Pair the names of each concept: all pairs, or ``max_pairs`` of them drawn at random.
 
-    See NAACL 2021, section 3, and section 4.1 for the limit of 50 pairs a concept. The draw depends
-    only on the seed and the concept, not on the order of the rows or the number of threads.
+    Pairs and the limit of 50 a concept are those of NAACL 2021. The draw depends only on the seed
+    and the concept, not on the order of the rows or the number of threads.
 
     (1) Rank the pairs of a concept: (0,1) has rank 0, (0,2) 1, (1,2) 2, (0,3) 3, and so on.
     (2) Draw ranks without replacement by Floyd's algorithm (Bentley and Floyd 1987).
@@ -161,7 +161,7 @@ def read_labelled(path: Path | str) -> pd.DataFrame:
 def read_parallel(path: Path | str, separator: str = "\t") -> pd.DataFrame:
     """Read words and their translations, one pair a line, as the columns cui and name.
 
-    Each line becomes a concept of its own, called ``file:line``. ACL 2021, section 3, trains on
+    Each line becomes a concept of its own, called ``file:line``. ACL 2021 trains on
     such general-domain translations. Raises the errors of :func:`read_pairs`.
     """
     form = "two words with a tab or the given separator between them"

@@ -23,7 +23,7 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     Args:
         hidden: (n, t, d) states of t tokens a name.
         mask: (n, t), 1 for a token and 0 for padding.
-        pooling: ``cls``, the first token's state (NAACL 2021, section 3); ``mean``, over tokens;
+        pooling: ``cls``, the first token's state (NAACL 2021); ``mean``, over tokens;
             or ``mean_all_tok``, over all t positions, padding included, as the released mean-token
             model was trained: t must be ``max_length`` for it.
 

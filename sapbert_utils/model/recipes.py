@@ -88,7 +88,7 @@ RECIPES = {
         Recipe("sapbert-mean-token", _PUBMEDBERT, "minilm", pooling="mean_all_tok"),
         Recipe("sapbert-xlmr", "xlm-roberta-base", **_XLMR),
         Recipe("sapbert-xlmr-large", "xlm-roberta-large", **_XLMR),
-        # word pairs of the general domain, after the terminology (ACL 2021, section 3)
+        # word pairs of the general domain, after the terminology (ACL 2021)
         Recipe("xling-bitext", _ALL_LANGUAGES, **_XLMR, epochs=5),
     )
 }

@@ -19,7 +19,7 @@ TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
 def word_translations() -> pd.DataFrame:
     """Collect the translation pairs for the recipe ``xling-bitext``.
 
-    They replace the MUSE dictionaries and wiki titles of Liu et al., ACL 2021, section 3. A
+    They replace the MUSE dictionaries and wiki titles of Liu et al., ACL 2021. A
     translation with the spelling of the English word teaches nothing and is left out.
 
     Returns:
