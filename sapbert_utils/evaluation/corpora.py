@@ -25,7 +25,7 @@ SOURCES = {  # folder of $SAPBERT_BENCHMARKS -> where its files come from
               "SapBERT's evaluation data",
     "askapatient": "SapBERT's evaluation data (the README of cambridgeltl/sapbert links it)",
     "medmentions": "chanzuckerberg/MedMentions (full/data), with UMLS 2017AA as umls_dir",
-    "xl-bel": "python -m sapbert_utils fetch xl-bel (four languages), or all ten from "
+    "xl-bel": "python -m sapbert_utils fetch xl-bel (five languages), or all ten from "
               "cambridgeltl/sapbert",
 }
 NO_CONCEPT = ("", "-", "-1", "None")  # in place of a concept, where the annotators found none
