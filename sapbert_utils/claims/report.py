@@ -7,6 +7,7 @@ from typing import Any
 
 from ..course.profiles import Profile
 from ..files import whole_file
+from .table import read_rows
 
 TEMPLATE = Path(__file__).with_name("report.txt")
 DATA, MEASURED = ("00", "01"), ("03", "04", "05", "06", "07")
@@ -27,15 +28,15 @@ def write_report(profile: Profile) -> list[Path]:
     from nbconvert.filters import markdown2html  # slow to import
 
     verdicts = profile.data / "verdicts.json"
-    if not verdicts.is_file():
-        raise FileNotFoundError(f"{verdicts} is missing: write it with\n    python -m "
-                                f"sapbert_utils run 08 --profile {profile.name}")
     records = [json.loads(path.read_text(encoding="utf-8"))
                for path in sorted(profile.results.glob("[0-9][0-9]_*.json"))]
+    if not verdicts.is_file() or not records:
+        raise FileNotFoundError(f"{verdicts} is missing: write it with\n    python -m "
+                                f"sapbert_utils run 08 --profile {profile.name}")
     page = TEMPLATE.read_text(encoding="utf-8").format(
         profile=profile.name, ran=_ran(records), data=_table(records, DATA),
         metrics=_table(records, MEASURED), figures=_figures(profile, records),
-        claims=_claims(json.loads(verdicts.read_text(encoding="utf-8"))))
+        trained=_trained(), claims=_claims(json.loads(verdicts.read_text(encoding="utf-8"))))
     title = html.escape(page.splitlines()[0].lstrip("# "))
     texts = {"md": page, "html": f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{title}"
                                  f"</title><style>{STYLE}</style>{markdown2html(page)}</html>\n"}
@@ -55,13 +56,20 @@ def _ran(records: list[dict[str, Any]]) -> str:
             f"transformers {versions['transformers']}.")
 
 
+def _trained() -> str:
+    """On which machines the rows of the claims' table were trained."""
+    rows = read_rows()
+    on = sorted(set(rows.get("machine", [])))
+    return f"The {len(rows)} rows behind the claims were trained on {', '.join(on)}."
+
+
 def _table(records: list[dict[str, Any]], numbers: tuple[str, ...]) -> str:
     """The metrics of some notebooks as a Markdown table, each linked to its results."""
     rows = ["| notebook | metric | value |", "|---|---|---|"]
     for record in records:
         stem = record["notebook"]
         if stem[:2] in numbers:
-            rows += [f"| {stem[:2]} | {_cell(metric['name'])} | [{metric['value']:,g}]"
+            rows += [f"| {stem[:2]} | {_cell(metric['name'])} | [{round(metric['value'], 2):,g}]"
                      f"(results/{stem}.json) {metric['unit']} |" for metric in record["metrics"]]
     return "\n".join(rows)
 
