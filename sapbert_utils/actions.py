@@ -134,9 +134,12 @@ def release(options: Options) -> None:
 def measure_claims(options: Options) -> None:
     from sapbert_utils.claims import run_claims
 
+    seeds = listed(options.seeds)
+    if not seeds or not all(seed.isdigit() for seed in seeds):
+        raise Refused(f"--seeds {options.seeds!r}: give whole numbers, such as 1,2,3")
     with refusing():
-        seeds = [int(seed) for seed in listed(options.seeds)]
-        run_claims(profile_of(options), say, options.only, seeds, options.again)
+        run_claims(profile_of(options), say, options.only, [int(seed) for seed in seeds],
+                   options.again)
 
 
 def report(options: Options) -> None:

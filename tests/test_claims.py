@@ -218,6 +218,8 @@ def test_a_training_goes_on_from_the_one_before_and_keeps_it_by_its_settings(tmp
 
 
 def test_an_unknown_setting_is_refused(table, capsys):
+    assert main(["claims", "--seeds", "one"]) == 2
+    assert "--seeds 'one': give whole numbers, such as 1,2,3" in capsys.readouterr().err
     assert main(["claims", "--only", "sapbert"]) == 2
     assert "no setting 'sapbert'; choose from: untrained; untrained [CLS];" in capsys.readouterr().err
 
