@@ -116,11 +116,11 @@ def pairs_of(data: str, profile: Profile) -> pd.DataFrame:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: write it with\n    python -m sapbert_utils "
                                 f"run 01 --profile {profile.name}")
-    pairs = read_pairs(file)
-    if data != "english":
+    pairs, rows = read_pairs(file), profile.data / "metathesaurus" / "MRCONSO.RRF"
+    if data != "english" or not rows.is_file():  # a UMLS release has its place elsewhere
         return pairs
     # four fifths of the concepts have a name in HPO, as in notebook 03; the others are fixed, too
-    names = read_mrconso(profile.data / "metathesaurus").filter("source = 'HPO'")
+    names = read_mrconso(rows.parent).filter("source = 'HPO'")
     every, hpo = set(pairs["cui"]), set(names.project("cui").df()["cui"])
     others = sorted(every - hpo, key=stable_hash)[:len(every & hpo) // 4]
     return pairs[pairs["cui"].isin(hpo | set(others))].reset_index(drop=True)
