@@ -52,8 +52,8 @@ def note_mentions(table: Path, benchmarks: dict[str, Benchmark]) -> None:
             _add_line(table, {"benchmark": label, "groups": _packed(groups)})
         elif not np.array_equal(known[label], groups):
             raise ValueError(f"the test set {label!r} isn't the one of the rows in {table}: its "
-                             f"mentions have changed. Move {table.name} and {hits_file(table).name} "
-                             "away to begin a new table")
+                             f"mentions have changed. Move {table.name} and "
+                             f"{hits_file(table).name} away to begin a new table")
 
 
 def read_rows(table: Path = TABLE) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def difference(*parts: tuple[np.ndarray, np.ndarray], level: float = 0.95) -> tu
     with the quantile of Student's t that fits its number. With one seed, that of seeds is left out.
 
     Args:
-        parts: (seeds, mentions) moves in points, such as 100 × (after - before), and the (mentions,)
+        parts: (seeds, mentions) moves in points, as 100 × (after - before), and the (mentions,)
             group of each mention. All parts are of the same seeds; the mentions of different parts
             count as independent.
         level: of the interval.
