@@ -19,7 +19,10 @@ from typing import Any
 from ..files import whole_file, write_json
 from .freshness import fingerprint, why_run
 from .notebooks import Notebook, Refused, Say, Values, read_results
+from .playing import HEADLESS
 from .profiles import REPOSITORY, Profile, named_folder
+
+NOT_STARTED = ("Kernel didn't respond", "Kernel died before replying")  # as jupyter_client says it
 
 
 class Failed(Exception):
@@ -153,9 +156,19 @@ def _execute(notebook: Notebook, target: Path, parameters: Values, profile: Prof
     try:
         with _kernel(profile), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # papermill's own
-            papermill.execute_notebook(
-                notebook.path, target, parameters, kernel_name="python3", language="python",
-                cwd=notebook.path.parent, progress_bar=False)
+            for last in (False, True):
+                try:
+                    papermill.execute_notebook(
+                        notebook.path, target, parameters, kernel_name="python3",
+                        language="python", cwd=notebook.path.parent, progress_bar=False)
+                    return
+                except RuntimeError as error:
+                    if not str(error).startswith(NOT_STARTED):
+                        raise
+                    # no cell has run: another program took the port that was meant for the kernel
+                    if last:
+                        raise Failed(f"  notebook  {notebook.path}\n  error     no kernel started: "
+                                     f"run again ({error})") from None
     except papermill.PapermillExecutionError as error:
         raise Failed(_failure(notebook, target, error)) from None
     except DeadKernelError:
@@ -185,7 +198,8 @@ def _kernel(profile: Profile) -> Iterator[None]:
 
     native = get_kernel_dict()
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {"PYTHONPATH": os.pathsep.join(paths), "SAPBERT_RUNS": str(profile.folder.parent)}
+    environment = {"PYTHONPATH": os.pathsep.join(paths), "SAPBERT_RUNS": str(profile.folder.parent),
+                   HEADLESS: "1"}
     for variable in ("SAPBERT_BENCHMARKS", "SAPBERT_CACHE"):
         folder = named_folder(variable)  # absolute, because the notebook runs in another folder
         environment |= {variable: str(folder)} if folder else {}

@@ -341,3 +341,20 @@ def test_parameters_are_read_with_their_comments():
     parameters = read_parameters('a: int | None = None  # at most; = all\nb: str = "x # y"  # über\nc = 1')
     assert [(p.name, p.annotation, p.default, p.help) for p in parameters.values()] == [
         ("a", "int | None", "None", "at most; = all"), ("b", "str", "'x # y'", "über")]
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_kernel_that_does_not_start_is_started_once_more(course, monkeypatch, failures):
+    import papermill
+    starts, execute = [], papermill.execute_notebook
+
+    def start(*args, **kwargs):
+        starts.append(args)
+        if len(starts) <= failures:  # another program has the port
+            raise RuntimeError("Kernel didn't respond in 60 seconds")
+        return execute(*args, **kwargs)
+
+    monkeypatch.setattr(papermill, "execute_notebook", start)
+    code, out, err = course.call("run", "02")
+    assert len(starts) == 2
+    assert code == 0 if failures == 1 else code == 1 and "no kernel started: run again" in err

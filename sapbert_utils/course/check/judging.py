@@ -1,0 +1,75 @@
+"""How an answer is judged: right, not there yet and what kind of mistake, or not answered."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple
+
+
+class Verdict(NamedTuple):
+    """What a checker says. A notebook shows it as one line."""
+
+    right: bool | None  # None: there is no answer yet
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class _Mistake(Exception):
+    """A kind of mistake; the text is its hint."""
+
+
+class _NoAnswer(Exception):
+    """The reader's function gave nothing."""
+
+
+def expect(holds: object, hint: str) -> None:
+    """End the check with ``hint`` unless ``holds``. Ask for the grossest mistake first."""
+    if not holds:
+        raise _Mistake(hint)
+
+
+def call(answer: Callable[..., Any], *given: Any) -> Any:
+    """What the reader's function makes of ``given``; a function still without a body is no answer."""
+    expect(callable(answer), "Hand over the function itself, by its name, without brackets.")
+    found = answer(*given)
+    if found is None or found is ...:
+        raise _NoAnswer
+    return found
+
+
+def checker(judge: Callable[..., str]) -> Callable[..., Verdict]:
+    """Make a checker of a function that calls `expect` and returns what to say of a right answer.
+
+    The checker takes the answer, then what the function needs to judge it. ``...`` is no answer,
+    and an error in the reader's own code is a hint, too: neither stops the notebook.
+    """
+    @wraps(judge)
+    def check(answer: Any, *facts: Any) -> Verdict:
+        try:
+            if answer is None or answer is ...:
+                raise _NoAnswer
+            return Verdict(True, f"✓ Right. {judge(answer, *facts)}")
+        except _NoAnswer:
+            return Verdict(None, "○ No answer yet: put yours where the dots are, and run the cell.")
+        except _Mistake as mistake:
+            return Verdict(False, f"✗ Not yet. {mistake}")
+        except Exception as error:  # whatever the reader's code raises
+            return Verdict(False, f"✗ Your answer stops with {type(error).__name__}: {error}")
+    return check
+
+
+def guess(yours: Any, actual: Any, unit: str = "") -> Verdict:
+    """How near a guess made before a run is: a number, or one of several words. ``None``: no guess.
+
+    A number counts as right within a tenth of the actual one.
+    """
+    if yours is None or yours is ...:
+        return Verdict(None, "○ No guess this time. Write one above and run both cells again.")
+    if isinstance(actual, str):
+        right = str(yours).strip().lower() == actual.strip().lower()
+        return Verdict(right, f"{'✓' if right else '✗'} You said {yours}; it's {actual}.")
+    off = abs(yours - actual)
+    right = off <= 0.1 * abs(actual)
+    return Verdict(right, f"{'✓' if right else '✗'} You said {yours:g}{unit}; it's {actual:.3g}{unit}, "
+                          f"so you're {off:.2g}{unit} off.")

@@ -1,0 +1,27 @@
+"""What a checker says, whatever the reader hands over."""
+
+from sapbert_utils.course import check
+from sapbert_utils.course.check.judging import call, checker, expect
+
+
+@checker
+def double(answer, of=2):
+    expect(call(answer, of) == 2 * of, "It isn't twice as much.")
+    return "Twice."
+
+
+def test_an_answer_is_right_wrong_missing_or_broken():
+    assert repr(double(lambda n: n + n)) == "✓ Right. Twice."
+    assert repr(double(lambda n: n)) == "✗ Not yet. It isn't twice as much."
+    assert double(lambda n: n * n, 3).right is False  # a fact is handed on
+    for none in (..., None, lambda n: None, lambda n: ...):
+        assert repr(double(none)).startswith("○ No answer yet")
+    assert double(lambda n: 1 / 0).text == "✗ Your answer stops with ZeroDivisionError: division by zero"
+    assert "by its name, without brackets" in double(4).text
+
+
+def test_a_guess_is_told_how_near_it_was():
+    assert check.guess(None, 5).right is None
+    assert repr(check.guess(30, 25, " %")) == "✗ You said 30 %; it's 25 %, so you're 5 % off."
+    assert check.guess(26, 25).right and check.guess("The Miner ", "the miner").right
+    assert check.guess("pooling", "the miner").right is False
