@@ -16,7 +16,7 @@ from .results import PACKAGES
 PACKAGE = Path(__file__).resolve().parents[1]
 # They run the notebooks; no notebook's result depends on them.
 RUNNER = ("__main__", "actions", "releasing", "claims/report", "course/notebooks",
-          "course/freshness", "course/running", "course/publishing")
+          "course/freshness", "course/running", "course/publishing", "course/playing")
 
 
 def used_files(sources: Sequence[str]) -> list[Path]:
@@ -87,7 +87,8 @@ def _homes(place: Path, name: str) -> list[Path]:
 
 def _below(place: Path) -> list[Path]:
     runner = [PACKAGE / f"{name}.py" for name in RUNNER]
-    return [path for path in place.rglob("*.py") if path not in runner]
+    checks = PACKAGE / "course" / "check"  # they judge answers, and nobody answers in a run
+    return [path for path in place.rglob("*.py") if path not in runner and checks not in path.parents]
 
 
 def fingerprint(notebook: Notebook, parameters: Values) -> dict[str, object]:
