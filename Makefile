@@ -12,16 +12,18 @@ RUN := $(CURDIR)/$(VENV)/bin/python
 PARTS = $(filter-out %/batches %/search,$(basename $(shell find sapbert_utils/*/ -maxdepth 1 -name '[a-z]*.py')))
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test stress lab report docs clean
+.PHONY: help reproduce test browser stress lab report docs book clean
 
 help:
 	@echo "make reproduce   run the nine notebooks, skip what is up to date, print every metric (PROFILE=$(PROFILE))"
 	@echo "make test        run the tests, the smoke chain, then each notebook cell by cell (pytest --nbval-lax)"
+	@echo "make browser     open every notebook in JupyterLab and every page of the site in Chromium (install it first)"
 	@echo "make stress      the long form of tests/faults: fifty kills, thousands of damaged files (an hour or so)"
 	@echo "make report      write a research note from a finished run to runs/$(PROFILE)/report.md and .html"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make docs        write the API reference to docs/api/index.html, from the docstrings"
-	@echo "make clean       remove runs/, docs/api/ and .venv/"
+	@echo "make book        build the site (notebooks as committed, search, light and dark) in book/index.html"
+	@echo "make clean       remove runs/, docs/api/, book/ and .venv/"
 	@echo
 	@echo "PROFILE   smoke, demo (default), full or paper: make reproduce PROFILE=smoke"
 	@echo "ARGS      more options for the command behind reproduce, test (pytest) and lab:"
@@ -51,6 +53,11 @@ test: $(INSTALLED)
 	$(RUN) -m pytest --nbval-lax --nbval-current-env notebooks $(ARGS) || \
 		{ cells=$$?; [ $$cells -eq 5 ] && [ $$tests -eq 0 ]; }
 
+browser: $(INSTALLED)
+	@echo "Testing in a browser: JupyterLab with the smoke profile, then the site"
+	@$(RUN) -m pip install -qq --disable-pip-version-check -r docs/requirements.txt -r tests/browser/requirements.txt
+	@BROWSER=1 $(RUN) -m pytest tests/browser $(ARGS)
+
 stress: $(INSTALLED)
 	@echo "Stressing: kills at random moments over the smoke chain, damaged files for every reader"
 	@STRESS=1 $(RUN) -m pytest tests/faults $(ARGS)
@@ -69,6 +76,11 @@ docs: $(INSTALLED)
 	@$(RUN) -c "import os, sys; from pdoc.__main__ import cli; cli(sys.argv[1:]); os._exit(0)" \
 		--docformat google --output-directory docs/api sapbert_utils sapbert_utils.data.open_data $(subst /,.,$(PARTS))
 
+book: $(INSTALLED)
+	@echo "Building the site: open book/index.html"
+	@$(RUN) -m pip install -qq --disable-pip-version-check -r docs/requirements.txt
+	@$(RUN) -m sphinx -q -W --keep-going -b html -c docs . book
+
 clean:
-	@echo "Removing runs/, docs/api/ and $(VENV)/"
-	@rm -rf runs docs/api $(VENV)
+	@echo "Removing runs/, docs/api/, book/ and $(VENV)/"
+	@rm -rf runs docs/api book $(VENV)
