@@ -69,8 +69,8 @@ def answer(page, code):
     """Type into a cell of its own below the last one, run it, and read what it says."""
     page.evaluate("""async () => { const run = name => window.jupyterapp.commands.execute(name);
         const notebook = window.jupyterapp.shell.currentWidget.content;
-        notebook.activeCellIndex = notebook.widgets.length - 1; await run("notebook:insert-cell-below");
-        await run("notebook:enter-edit-mode"); }""")
+        notebook.activeCellIndex = notebook.widgets.length - 1; await run("notebook:insert-cell-below"); }""")
+    page.locator(".jp-Notebook .jp-Cell.jp-mod-active .cm-content").click()
     page.keyboard.insert_text(code)
     page.keyboard.press("Control+Enter")
     cell = "window.jupyterapp.shell.currentWidget.content.activeCell.model"
