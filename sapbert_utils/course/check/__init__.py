@@ -2,5 +2,6 @@
 
 from .judging import Verdict, guess
 from .mining import mining_1
+from .terms import terms_1, terms_2, terms_3
 
-__all__ = ["Verdict", "guess", "mining_1"]
+__all__ = ["Verdict", "guess", "mining_1", "terms_1", "terms_2", "terms_3"]
