@@ -12,7 +12,7 @@ Array = np.ndarray
 
 @checker
 def languages_1(average: Callable[[Array, Array], float]) -> str:
-    """Judge ``average(ranks, language)``: acc@1 in per cent, in which each language counts the same.
+    """Judge ``average(ranks, language)``: acc@1 in per cent, each language counting the same.
 
     ``ranks`` are those of the first right candidate, from 1, or 0 where none is right: (m,) int.
     ``language`` names the language of each mention: (m,).
@@ -21,14 +21,14 @@ def languages_1(average: Callable[[Array, Array], float]) -> str:
     language[5] = "JPN"  # German: 5 of 6 right, Japanese: 0 of 2
     given = float(call(average, ranks, language))
     expect(given > 1, "acc@1 is a number from 0 to 100 here: per cent, not a share.")
-    expect(not np.isclose(given, 500 / 8), "German has six mentions in my toy and Japanese two, and "
-           "you let every mention count the same. That's the other average.")
+    expect(not np.isclose(given, 500 / 8), "German has six mentions in my toy and Japanese two, "
+           "and you let every mention count the same. That's the other average.")
     expect(not np.isclose(given, 75), "You count every mention whose gold name is among the "
            "candidates. acc@1 asks for the first place.")
     expect(not np.isclose(given, 200 / 3), "Rank 0 isn't better than rank 1: it says that no "
            "candidate was right.")
-    expect(np.isclose(given, 125 / 3), "One of my languages has five of six right and the other none "
-           "of two; your average of the two is another one.")
+    expect(np.isclose(given, 125 / 3), "One of my languages has five of six right and the other "
+           "none of two; your average of the two is another one.")
     alone = float(call(average, np.array([1, 1, 0, 2]), np.array(4 * ["FRE"])))
     expect(np.isclose(alone, 50), "With a single language, the average must be that language's own "
            "acc@1. Do you divide by a fixed number of languages?")
@@ -52,8 +52,8 @@ def languages_2(answer: str, gold: Sequence[str], found: Sequence[str],
     lat = str(answer).strip().upper()
     expect(lat in gain, f"Answer with one of {', '.join(gain.index)}, as text.")
     top = gain[lat] >= gain.max() - 1e-9
-    expect(top or lat != share["block"].idxmax(), f"{lat} has the highest accuracy by block, but it "
-           "was high by code as well. Which language *gains* most?")
+    expect(top or lat != share["block"].idxmax(), f"{lat} has the highest accuracy by block, but "
+           "it was high by code as well. Which language *gains* most?")
     expect(top or lat != gain.idxmin(), f"{lat} gains least of all. Which way round did you take "
            "the difference?")
     expect(top or lat != near.idxmax(), f"In {lat}, the largest share of *failures* stays in the "
