@@ -41,7 +41,8 @@ def pairs_2(nameless: Any, names: pd.DataFrame) -> str:
     clear = (~shared).groupby(names["cui"]).sum()
     right = int((clear == 0).sum())
     mistakes = {
-        "That's the number of ambiguous names. Ask for concepts.": names["name"][shared].nunique(),
+        "That's the number of ambiguous names. Ask for concepts.":
+            names["name"][shared].nunique(),
         "That's the number of rows that leave. Ask for concepts.": shared.sum(),
         "Those concepts lose a name, but some keep another one.": names["cui"][shared].nunique(),
         "Those concepts still have a name. Which have none?": (clear > 0).sum(),
