@@ -39,7 +39,7 @@ def test_meeting_2(judged):
         "one number": "40",
     }, ranks)
     assert check.meeting_2(4, ranks).text.startswith("✗ Not yet. Give it in per cent")
-    assert check.meeting_2(50, {"a": np.array([1, 0])}).right  # though one method alone has that too
+    assert check.meeting_2(50, {"a": np.array([1, 0])}).right  # as has one method alone
 
 
 def different(found, k):
