@@ -22,7 +22,8 @@ def test_meeting_1(judged):
         "Where are the blanks": lambda a, b, n: jaccard(pieces(a, n, ""), pieces(b, n, "")),
         "is the last piece missing": lambda a, b, n: jaccard(
             pieces(a, n, short=1), pieces(b, n, short=1)),
-        "swap places": lambda a, b, n: len({*pieces(a, n)} & {*pieces(b, n)}) / len({*pieces(a, n)}),
+        "swap places": lambda a, b, n: len({*pieces(a, n)} & {*pieces(b, n)}) / len(
+            {*pieces(a, n)}),
         "Your n changes nothing": lambda a, b, n: jaccard(pieces(a, 2), pieces(b, 2)),
         "is off": lambda a, b, n: jaccard(pieces(a, n), pieces(b, n)) ** 2,
     })
@@ -38,7 +39,7 @@ def test_meeting_2(judged):
         "one number": "40",
     }, ranks)
     assert check.meeting_2(4, ranks).text.startswith("✗ Not yet. Give it in per cent")
-    assert check.meeting_2(50, {"a": np.array([1, 0])}).right  # though one method alone has that too
+    assert check.meeting_2(50, {"a": np.array([1, 0])}).right  # as has one method alone
 
 
 def different(found, k):

@@ -14,7 +14,8 @@ def test_pairs_1(judged):
         "as the toy's": lambda sizes, cap: sum(sizes),
         "one name": lambda sizes, cap: sum(min(max(1, k * (k - 1) // 2), cap) for k in sizes),
         "changes nothing": lambda sizes, cap: sum(k * (k - 1) // 2 for k in sizes),
-        "not on the names": lambda sizes, cap: sum(min(k, cap) * (min(k, cap) - 1) // 2 for k in sizes),
+        "not on the names": lambda sizes, cap: sum(
+            min(k, cap) * (min(k, cap) - 1) // 2 for k in sizes),
         "for each concept": lambda sizes, cap: min(sum(k * (k - 1) // 2 for k in sizes), cap),
         "is off": lambda sizes, cap: sum(k * (k - 1) // 2 if k < 11 else cap - 1 for k in sizes)
         if cap > 5 else 5 * len(sizes),

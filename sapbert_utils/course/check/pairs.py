@@ -41,7 +41,8 @@ def pairs_2(nameless: Any, names: pd.DataFrame) -> str:
     clear = (~shared).groupby(names["cui"]).sum()
     right = int((clear == 0).sum())
     mistakes = {
-        "That's the number of ambiguous names. Ask for concepts.": names["name"][shared].nunique(),
+        "That's the number of ambiguous names. Ask for concepts.":
+            names["name"][shared].nunique(),
         "That's the number of rows that leave. Ask for concepts.": shared.sum(),
         "Those concepts lose a name, but some keep another one.": names["cui"][shared].nunique(),
         "Those concepts still have a name. Which have none?": (clear > 0).sum(),
@@ -58,18 +59,18 @@ def pairs_2(nameless: Any, names: pd.DataFrame) -> str:
 def pairs_3(leaks: Callable[[Sequence[str], set[str]], Sequence[str]]) -> str:
     """Judge ``leaks(names, held)``: names that are held-out strings but for order and marks."""
     held = {"large feet", "red blood cell and red nose"}
-    expect("large feet" in call(leaks, ["large feet"], held), "A name that equals a held-out string "
-           "leaks as well.")
+    expect("large feet" in call(leaks, ["large feet"], held), "A name that equals a held-out "
+           "string leaks as well.")
     expect("feet large" in call(leaks, ["feet large"], held), "The order of the words still counts "
            "in your comparison.")
     expect("feet, large" in call(leaks, ["feet, large"], held), "A comma still hides a leak.")
     expect("Feet, Large" in call(leaks, ["Feet, Large"], held), "Capitals still hide a leak.")
-    expect(not call(leaks, ["flat feet", "feet"], held), "You report names that share a word with a "
-           "held-out string. All words have to be the same.")
+    expect(not call(leaks, ["flat feet", "feet"], held), "You report names that share a word "
+           "with a held-out string. All words have to be the same.")
     expect(not call(leaks, ["very large feet"], held), "You report names that have more words than "
            "the held-out string.")
-    expect(not call(leaks, ["fleet gear"], held), "You compare letters, not words: 'fleet gear' has "
-           "the letters of 'large feet'.")
+    expect(not call(leaks, ["fleet gear"], held), "You compare letters, not words: 'fleet gear' "
+           "has the letters of 'large feet'.")
     expect(not call(leaks, ["red blood cell and nose"], held), "A word that stands twice in the "
            "held-out string has to stand twice in the name.")
     names = ["feet, large", "flat feet", "large feet!", "nose, red, and red blood cell"]
