@@ -22,7 +22,8 @@ def flagged(names, labels, concepts_of, counts=lambda i, j: True):
 
 def ambiguous(names, labels, concepts_of):
     """As the library's mask: a third concept counts for nothing."""
-    own = [set.intersection(*(concepts_of[n] for n, x in zip(names, labels) if x == label)) for label in labels]
+    own = [set.intersection(*(concepts_of[n] for n, x in zip(names, labels) if x == label))
+           for label in labels]
     return [[labels[i] != labels[j] and bool(concepts_of[one] & own[j] or own[i] & concepts_of[two])
              for j, two in enumerate(names)] for i, one in enumerate(names)]
 

@@ -19,7 +19,9 @@ def test_training_1(judged):
         "fall to zero": lambda step, steps: linear(step, steps, floor=0.3),
         "not straight": lambda step, steps: linear(step, steps) ** 2,
     })
-    assert check.training_1(lambda step, steps: min(step / (steps // 10), (steps - 1 - step) / (steps - 1) / 0.9)).right
+    another = check.training_1(
+        lambda step, steps: min(step / (steps // 10), (steps - 1 - step) / (steps - 1) / 0.9))
+    assert another.right
 
 
 def test_training_2(judged):
@@ -45,5 +47,6 @@ def test_training_3(judged):
         "doesn't have": lambda pairs, size: one_each(pairs, size).assign(name2="another"),
         "twice": lambda pairs, size: pairs.sort_values("name1").head(size),
         "no more alike": lambda pairs, size: pairs.drop_duplicates("cui").head(size),
-        "a little more alike": lambda pairs, size: one_each(pairs, 90).iloc[[*range(0, 6), *range(9, 90, 14)]],
+        "a little more alike": lambda pairs, size: one_each(pairs, 90).iloc[
+            [*range(0, 6), *range(9, 90, 14)]],
     })

@@ -25,20 +25,22 @@ def mining_1(keeps: Callable[[float, float, float], bool]) -> str:
 def mining_2(flagged: Callable[[list[str], np.ndarray, dict[str, set[str]]], Any]) -> str:
     """Judge ``flagged(names, labels, concepts_of)``: which pairs of a batch are false negatives?
 
-    It gets n names, an array (n,) of their labels and each name's concepts; it returns (n, n) bool.
+    It gets n names, an array (n,) of their labels, and each name's concepts. It returns (n, n) bool.
     """
-    names = ["mi", "mitral insufficiency", "cold", "chill", "heart attack", "mi", "head cold", "chills"]
+    names = ["mi", "mitral insufficiency", "cold", "chill",
+             "heart attack", "mi", "head cold", "chills"]
     labels = np.array([0, 1, 2, 3, 0, 1, 2, 3])
     concepts_of = {"mi": {"C0", "C1"}, "mitral insufficiency": {"C1"}, "heart attack": {"C0"},
-                   "cold": {"C2", "C9"}, "head cold": {"C2"}, "chill": {"C3", "C9"}, "chills": {"C3"}}
+                   "cold": {"C2", "C9"}, "head cold": {"C2"},
+                   "chill": {"C3", "C9"}, "chills": {"C3"}}
     found = np.asarray(call(flagged, names, labels, concepts_of))
     expect(found.shape == (8, 8), "Return a square table: for each name a row, with a yes or no "
            f"for each name. For eight names yours has the shape {found.shape}.")
     found, same = found.astype(bool), labels[:, None] == labels[None, :]
     expect(not found[same].any(), "Your table flags positives: two names of one label share a "
            "concept, as they should, and so does a name with itself.")
-    none = [(i, j) for i, j in np.argwhere(found) if not concepts_of[names[i]] & concepts_of[names[j]]]
-    expect(not none, "Your table flags two names that share no concept at all.")
+    share = [bool(concepts_of[names[i]] & concepts_of[names[j]]) for i, j in np.argwhere(found)]
+    expect(all(share), "Your table flags two names that share no concept at all.")
     expect(found[0, 1] or found[1, 0], "One name of a pair stands under its own concept and under "
            "the other's as well, and your table misses it.")
     expect((found == found.T).all(), "Either name of a pair can be the anchor, and your table has "

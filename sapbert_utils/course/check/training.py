@@ -30,12 +30,12 @@ def training_1(factor: Callable[[int, int], float]) -> str:
 
 @checker
 def training_2(answer: tuple[int, int, bool]) -> str:
-    """Judge ``(positives, negatives, do they move)`` of six equal points in three concepts of two."""
+    """Judge ``(positives, negatives, do they move)`` of six equal points, two of each concept."""
     expect(isinstance(answer, (tuple, list)) and len(answer) == 3,
            "Give three things: how many positives, how many negatives, and True or False.")
     positives, negatives, moves = (int(part) for part in answer)
-    expect((positives, negatives) != (0, 0), "You say that nothing is kept. All distances are 0: is "
-           "the negative farther than the positive by the margin?")
+    expect((positives, negatives) != (0, 0), "You say that nothing is kept. All distances are 0: "
+           "is the negative farther than the positive by the margin?")
     expect((positives, negatives) != (3, 12), "You count each pair once. The miner looks from "
            "either name: each can be the anchor.")
     expect((positives, negatives) != (12, 24), "A name is not a positive of itself.")
@@ -63,7 +63,7 @@ def _alike(names: pd.Series) -> float:
 
 @checker
 def training_3(look_alikes: Callable[[pd.DataFrame, int], pd.DataFrame]) -> str:
-    """Judge ``look_alikes(pairs, size)``: so many pairs of different concepts, with similar names."""
+    """Judge ``look_alikes(pairs, size)``: pairs of different concepts, with similar names."""
     pairs, size = _toy(words=15, each=6), 12
     found = call(look_alikes, pairs.copy(), size)
     expect(isinstance(found, pd.DataFrame) and {"cui", "name1", "name2"} <= set(found.columns),
