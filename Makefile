@@ -22,7 +22,7 @@ help:
 	@echo "make report      write a research note from a finished run to runs/$(PROFILE)/report.md and .html"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make docs        write the API reference to docs/api/index.html, from the docstrings"
-	@echo "make book        build the site (notebooks as committed, search, light and dark) in book/index.html"
+	@echo "make book        build the site (notebooks as committed, search, light and dark) in book/html/index.html"
 	@echo "make clean       remove runs/, docs/api/, book/ and .venv/"
 	@echo
 	@echo "PROFILE   smoke, demo (default), full or paper: make reproduce PROFILE=smoke"
@@ -77,9 +77,9 @@ docs: $(INSTALLED)
 		--docformat google --output-directory docs/api sapbert_utils sapbert_utils.data.open_data $(subst /,.,$(PARTS))
 
 book: $(INSTALLED)
-	@echo "Building the site: open book/index.html"
+	@echo "Building the site: open book/html/index.html"
 	@$(RUN) -m pip install -qq --disable-pip-version-check -r docs/requirements.txt
-	@$(RUN) -m sphinx -q -W --keep-going -b html -c docs . book
+	@$(RUN) -m sphinx -q -W --keep-going -b html -c docs . book/html
 
 clean:
 	@echo "Removing runs/, docs/api/, book/ and $(VENV)/"

@@ -26,7 +26,7 @@ def prose(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prose")
     for page in PAGES:
         (folder / page.name).write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
-    for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")):
+    for path in [*NOTEBOOKS.glob("0*.ipynb"), *NOTEBOOKS.glob("solutions/0*.ipynb")]:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
         (folder / f"{path.parent.name}-{path.stem}.md").write_text(text, encoding="utf-8")
