@@ -29,8 +29,8 @@ def claims_1(gain: float, rows: pd.DataFrame) -> str:
     expect(abs(gain - test) > 0.02, "Those are the test queries. A choice is made on dev.")
     expect(abs(gain - dev) < 0.02, "Take the mean of acc@1 over the seeds of each setting, on "
            "`layperson dev`, and subtract.")
-    return (f"{dev:+.2f} on dev, {test:+.2f} on test: half a point or less is what another seed or "
-            "other mentions would move, too.")
+    return (f"{dev:+.2f} on dev, {test:+.2f} on test: so little is what another seed, or other "
+            "mentions, would move as well.")
 
 
 @checker
