@@ -15,7 +15,7 @@ def test_maps_1(judged):
         "its own neighbour": lambda of: sizes(of).mean() / len(of),
         "in one place": lambda of: (sizes(of).mean() - 1) / len(of),
         "over concepts": lambda of: (len(of) / len(set(of)) - 1) / (len(of) - 1),
-        "every neighbour is right": lambda of: 2.9090909090909 / 10,
+        "every neighbour is right": lambda of: 34 / 110,
         "how many partners": lambda of: 1 / len(set(of)),
     })
 
