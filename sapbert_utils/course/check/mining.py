@@ -25,7 +25,7 @@ def mining_1(keeps: Callable[[float, float, float], bool]) -> str:
 def mining_2(flagged: Callable[[list[str], np.ndarray, dict[str, set[str]]], Any]) -> str:
     """Judge ``flagged(names, labels, concepts_of)``: which pairs of a batch are false negatives?
 
-    It gets n names, an array (n,) of their labels, and each name's concepts. It returns (n, n) bool.
+    It gets n names, an array (n,) of labels, and each name's concepts. It returns (n, n) bool.
     """
     names = ["mi", "mitral insufficiency", "cold", "chill",
              "heart attack", "mi", "head cold", "chills"]
@@ -85,8 +85,8 @@ def mining_3(only_whole: Callable[[np.ndarray, np.ndarray, list[int], float], in
                "negative may be farther away: which of the two tables holds the larger set?")
         expect(found != kept, "You count every pair of the half that the whole batch keeps. Leave "
                "out those that the half finds by itself.")
-        expect(found != outside, "You count pairs with a name outside the half, too. The half never "
-               "sees that name.")
+        expect(found != outside, "You count pairs with a name outside the half, too. The half "
+               "never sees that name.")
         expect(found not in (positive, negative), "You count one kind of pair. The miner returns "
                "two tables.")
         expect(found == positive + negative, "The number is another. Mine the half's own rows and "

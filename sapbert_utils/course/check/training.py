@@ -80,4 +80,4 @@ def training_3(look_alikes: Callable[[pd.DataFrame, int], pd.DataFrame]) -> str:
            "no more alike than those of a random one.")
     expect(alike > 0.3, "The names are a little more alike than in a random batch. Take all "
            "concepts that share a word before you go on to the next word.")
-    return "Such a batch is full of hard negatives."
+    return "Nearly every negative now shares a word with its anchor."
