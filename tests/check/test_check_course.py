@@ -45,6 +45,6 @@ def test_a_chapter_asks_before_it_shows_and_ends_with_a_quiz(path):
 
 def test_each_checker_is_in_a_chapter_and_has_a_test():
     used = {name for path in COURSE for name in said(path)}
-    tests = "\n".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_check_*.py"))
     assert set(CHECKERS) == used and len(CHECKERS) >= 24
     assert [name for name in CHECKERS if f"judged(check.{name}," not in tests] == []
