@@ -88,7 +88,8 @@ def _homes(place: Path, name: str) -> list[Path]:
 def _below(place: Path) -> list[Path]:
     runner = [PACKAGE / f"{name}.py" for name in RUNNER]
     checks = PACKAGE / "course" / "check"  # they judge answers, and nobody answers in a run
-    return [path for path in place.rglob("*.py") if path not in runner and checks not in path.parents]
+    return [path for path in place.rglob("*.py")
+            if path not in runner and checks not in path.parents]
 
 
 def fingerprint(notebook: Notebook, parameters: Values) -> dict[str, object]:

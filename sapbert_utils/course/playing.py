@@ -14,8 +14,8 @@ def play(draw: Callable[..., Any], **controls: Any) -> None:
 
     Args:
         draw: its defaults are where the controls begin.
-        controls: for each of its parameters what ipywidgets makes a control of: ``(0.0, 0.5, 0.05)``
-            is a slider from, to and by; a list is a menu; a string is a text field.
+        controls: for each of its parameters what ipywidgets makes a control of: a slider of
+            ``(0.0, 0.5, 0.05)``, from, to and by; a menu of a list; a text field of a string.
     """
     from IPython.display import Image, Markdown, display
 

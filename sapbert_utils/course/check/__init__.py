@@ -1,4 +1,4 @@
-"""The exercises' checkers, by chapter: ``check.mining_1(answer)``, and ``check.guess`` for a prediction."""
+"""The exercises' checkers, ``check.mining_1(answer)`` and so on, and ``check.guess``."""
 
 from .claims import claims_1, claims_2, claims_3
 from .judging import Verdict, guess

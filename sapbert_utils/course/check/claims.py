@@ -38,15 +38,16 @@ def claims_2(half_width: Callable[[Sequence[float]], float]) -> str:
     """Judge ``half_width(gains)``: half the 95 % interval of a mean over seeds, by Student's t."""
     three, five = [1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0, 5.0]
     found = call(half_width, three)
-    expect(abs(found - 1.96 / 3**0.5) > 0.01, "1.96 is for many seeds. With three, the spread itself "
-           "is uncertain: which distribution allows for that?")
+    expect(abs(found - 1.96 / 3**0.5) > 0.01, "1.96 is for many seeds. With three, the spread "
+           "itself is uncertain: which distribution allows for that?")
     expect(abs(found - 4.303) > 0.01, "That's the interval of a single seed. How does the mean of "
            "several spread?")
-    expect(abs(found - 4.303 * np.std(three) / 3**0.5) > 0.01, "You divide the squares by the number "
-           "of seeds. One degree of freedom went into the mean.")
-    expect(abs(found - 3.182 / 3**0.5) > 0.01, "Three seeds leave two degrees of freedom, not three.")
-    expect(abs(found - 4.303 / 3**0.5) < 0.01, "For 1, 2 and 3 points the half width should be about "
-           "two and a half: standard deviation, root of the number, t.")
+    expect(abs(found - 4.303 * np.std(three) / 3**0.5) > 0.01, "You divide the squares by the "
+           "number of seeds. One degree of freedom went into the mean.")
+    expect(abs(found - 3.182 / 3**0.5) > 0.01, "Three seeds leave two degrees of "
+           "freedom, not three.")
+    expect(abs(found - 4.303 / 3**0.5) < 0.01, "For 1, 2 and 3 points the half width should be "
+           "about two and a half: standard deviation, root of the number, t.")
     expect(abs(call(half_width, five) - 2.776 * np.std(five, ddof=1) / 5**0.5) < 0.01,
            "It's right for three seeds, but not for five: t depends on their number.")
     return "With two degrees of freedom, t is more than twice the 1.96 of a normal distribution."
@@ -54,13 +55,13 @@ def claims_2(half_width: Callable[[Sequence[float]], float]) -> str:
 
 @checker
 def claims_3(says: Callable[[list[tuple[float, float]], list[tuple[float, float]]], str]) -> str:
-    """Judge ``says(intervals, widened)``: the verdict on several (low, high), by the chapter's rule."""
+    """Judge ``says(intervals, widened)``: the verdict on several (low, high), by one rule."""
     above, across, below = (0.5, 2.0), (-0.4, 1.1), (-2.0, -0.5)
     expect(call(says, [above, above], [(0.1, 2.4), (-0.1, 2.6)]) == "holds",
            "All intervals lie above zero, and that's enough: only otherwise are they widened.")
     expect(call(says, [above, across], [(-0.1, 2.6), (-0.9, 1.6)]) == "not seen here",
-           "One interval was above zero, but not once it's widened. With several comparisons, one may "
-           "be lucky.")
+           "One interval was above zero, but not once it's widened. With several comparisons, one "
+           "may be lucky.")
     expect(call(says, [above, across], [(0.1, 2.4), (-0.9, 1.6)]) == "holds in part",
            "One widened interval is above zero and none is below.")
     expect(call(says, [below, across], [(-2.4, -0.1), (-0.9, 1.6)]) == "contradicted here",

@@ -30,7 +30,7 @@ def expect(holds: object, hint: str) -> None:
 
 
 def call(answer: Callable[..., Any], *given: Any) -> Any:
-    """What the reader's function makes of ``given``; a function still without a body is no answer."""
+    """What the reader's function makes of ``given``; without a body, it gives no answer."""
     expect(callable(answer), "Hand over the function itself, by its name, without brackets.")
     found = answer(*given)
     if found is None or found is ...:
@@ -51,7 +51,8 @@ def checker(judge: Callable[..., str]) -> Callable[..., Verdict]:
                 raise _NoAnswer
             return Verdict(True, f"✓ Right. {judge(answer, *facts)}")
         except _NoAnswer:
-            return Verdict(None, "○ No answer yet: put yours where the dots are, and run the cell.")
+            return Verdict(None, "○ No answer yet: put yours where the dots are, "
+                                 "and run the cell.")
         except _Mistake as mistake:
             return Verdict(False, f"✗ Not yet. {mistake}")
         except Exception as error:  # whatever the reader's code raises
@@ -71,5 +72,6 @@ def guess(yours: Any, actual: Any, unit: str = "") -> Verdict:
         return Verdict(right, f"{'✓' if right else '✗'} You said {yours}; it's {actual}.")
     off = abs(yours - actual)
     right = off <= 0.1 * abs(actual)
-    return Verdict(right, f"{'✓' if right else '✗'} You said {yours:g}{unit}; it's {actual:.3g}{unit}, "
-                          f"so you're {off:.2g}{unit} off.")
+    mark = "✓" if right else "✗"
+    return Verdict(right, f"{mark} You said {yours:g}{unit}; it's {actual:.3g}{unit}, so you're "
+                          f"{off:.2g}{unit} off.")

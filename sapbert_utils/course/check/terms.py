@@ -25,9 +25,10 @@ def terms_1(looked_up: Found, mentions: Sequence[str] = (), measured: Sequence[s
     expect(not isinstance(found, str) and np.iterable(found),
            "Give the mentions themselves, in a list, and not how many they are.")
     given = {str(mention) for mention in found}
-    expect("runny nose" not in given, "'runny nose' is no name of the toy index, and yours finds it.")
-    expect("attack" not in given, "A part of a name isn't the name: 'attack' was found, because the "
-           "toy index has 'Heart attack'.")
+    expect("runny nose" not in given, "'runny nose' is no name of the toy index, and yours "
+           "finds it.")
+    expect("attack" not in given, "A part of a name isn't the name: 'attack' was found, because "
+           "the toy index has 'Heart attack'.")
     expect("wide nose" in given, "'wide nose' stands in the toy index letter by letter, and yours "
            "doesn't find it.")
     expect(given & {"heart attack", "Heart attack"}, "The toy index has 'Heart attack', and "
@@ -69,8 +70,8 @@ def terms_2(answer: float, scores: np.ndarray, rights: np.ndarray, answerable: i
                "hardly any answers. F0.5 still counts recall.")
         expect(False, "Another score of the grid has a higher F0.5. Did you try them all?")
     plain = rates[np.argmax(_f(rates, 1))]
-    return (f"From F1 to F0.5, precision goes from {plain[0]:.1%} to {mine[0]:.1%}, and recall from "
-            f"{plain[1]:.1%} to {mine[1]:.1%}.")
+    return (f"From F1 to F0.5, precision goes from {plain[0]:.1%} to {mine[0]:.1%}, and recall "
+            f"from {plain[1]:.1%} to {mine[1]:.1%}.")
 
 
 def _rates(scores: np.ndarray, rights: np.ndarray, answerable: int, t: float) -> np.ndarray:
@@ -103,8 +104,8 @@ def terms_3(stay: Share, queries: np.ndarray | None = None,
     expect(same <= 1, "Give a share, from 0 to 1.")
     expect(same != 0, "That's the share of the answers that change.")
     expect(same == 1, "When the vectors are stored as they are, every answer stays.")
-    expect(found < 1, "Cut to their signs, the toy's vectors change some answers, and yours sees no "
-           "change. Does it search in stored at all?")
+    expect(found < 1, "Cut to their signs, the toy's vectors change some answers, and yours sees "
+           "no change. Does it search in stored at all?")
     answers = [[np.argmax(asked @ (v / length).T, axis=1)
                 for length in (np.linalg.norm(v, axis=1, keepdims=True), 1)]
                for v in (names, coarse)]
