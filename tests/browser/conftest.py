@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,6 @@ def lab(tmp_path_factory):
 
 
 def _wait(address: str, server: subprocess.Popen, log: Path) -> str:
-    import urllib.request
-
     for _ in range(120):
         try:
             with urllib.request.urlopen(f"{address}/api", timeout=5):
