@@ -3,9 +3,8 @@ May use ``files`` alone of the library; none but notebooks and ``__main__`` impo
 Read in this order: profiles, results, plots; the other modules are the runner.
 """
 
-from . import check
 from .playing import play
 from .profiles import REPOSITORY, get_profile
 from .results import Run
 
-__all__ = ["REPOSITORY", "Run", "check", "get_profile", "play"]
+__all__ = ["REPOSITORY", "Run", "get_profile", "play"]
