@@ -67,10 +67,22 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title:
     for (label, (x, y)), colour, marker in zip(series.items(), COLOURS, MARKERS):
         every = max(1, len(x) // 12)  # more markers would hide the line
         axes.plot(x, y, color=colour, marker=marker, markevery=every, label=label)
-    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if log_x else "linear")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if log_x:
+        _logarithmic(axes, "x")
     if len(series) > 1:
         axes.legend()
     return figure
+
+
+def _logarithmic(axes: Axes, *which: str) -> None:
+    """Logarithmic axes with ticks that read 1, 2, 5, 10."""
+    for axis in which:
+        axes.set(**{f"{axis}scale": "log"})
+        of = axes.xaxis if axis == "x" else axes.yaxis
+        of.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        of.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
+        of.set_minor_locator(ticker.NullLocator())
 
 
 def histograms(groups: Mapping[str, Sequence[float]], title: str, xlabel: str,
@@ -92,7 +104,8 @@ def counts(values: Sequence[int], title: str, xlabel: str, ylabel: str) -> Figur
     figure, (axes,) = _figure(title)
     x, y = np.unique(np.asarray(values), return_counts=True)
     axes.scatter(x, y, s=18, color=COLOURS[0])
-    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    _logarithmic(axes, "x", "y")
     return figure
 
 

@@ -27,7 +27,7 @@ _HOMES = r"/home/\w|/Users/\w|[A-Z]:\\+Users\\+|/ipykernel_\d+/"
 
 
 def publish(notebooks: Sequence[Notebook], profile: Profile, figures: Path, say: Say) -> list[Path]:
-    """Write a run's outputs into its notebooks, its pictures into ``figures``; returns the paths.
+    """Write a run's outputs into its notebooks, its gallery into ``figures``; returns the paths.
 
     The worked answers in ``solutions/`` are run on what the notebooks left, and written too.
     Nothing is replaced when the run is not up to date, an output is unfit or an answer fails.
@@ -43,7 +43,8 @@ def publish(notebooks: Sequence[Notebook], profile: Profile, figures: Path, say:
     for notebook in solutions:
         run_solution(notebook, profile, say)
     texts = {n.path: published(n, profile) for n in [*notebooks, *solutions]}
-    pictures = [results["figures"] for results in read_results(notebooks, profile)]
+    pictures = [{name: results["figures"][name] for name in results["gallery"]}
+                for results in read_results(notebooks, profile)]
     texts[figures / "README.md"] = _gallery(notebooks, pictures, profile)
     for path, text in texts.items():
         with whole_file(path) as partial:

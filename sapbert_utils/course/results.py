@@ -53,8 +53,8 @@ class Run:
         self.record: dict[str, Any] = {
             "notebook": notebook, "profile": profile.name, "seed": seed, "parameters": parameters,
             "packages": {name: metadata.version(name) for name in PACKAGES}, "machine": machine(),
-            "inputs": {}, "outputs": {}, "figures": {}, "seconds": 0.0, "peak_memory_mb": 0.0,
-            "metrics": []}
+            "inputs": {}, "outputs": {}, "figures": {}, "gallery": [], "seconds": 0.0,
+            "peak_memory_mb": 0.0, "metrics": []}
 
     def _relative(self, path: Path) -> str:
         """The path below the run folder; of a file from elsewhere, the name without its folders."""
@@ -95,10 +95,11 @@ class Run:
         self.record["outputs"][self._relative(path)] = sha256(path)
         return Path(path)
 
-    def figure(self, figure: "Figure", name: str, alt: str) -> None:
+    def figure(self, figure: "Figure", name: str, alt: str, gallery: bool = True) -> None:
         """Save ``figures/<name>.png`` and show it in the notebook, with its alternative text.
 
-        A later figure of the same name takes the earlier one's place on the page.
+        A later figure of the same name takes the earlier one's place on the page. Without
+        ``gallery`` it is not copied to the repository's figures when the run is published.
         """
         import PIL.Image
         from IPython.display import Image, display
@@ -111,6 +112,8 @@ class Run:
             PIL.Image.open(picture).convert("RGB").quantize(256).save(partial, "PNG", optimize=True)
         self.output(path)
         self.record["figures"][path.name] = alt
+        if gallery and path.name not in self.record["gallery"]:
+            self.record["gallery"].append(path.name)
         place, image = self.shown.get(name), Image(filename=path, alt=alt)
         if place:
             place.update(image)

@@ -45,6 +45,8 @@ def test_counts_are_points_on_logarithmic_axes():
     (axes,) = counts([1, 1, 1, 5, 2, 2], "title", "names", "concepts").axes
     assert axes.collections[0].get_offsets().tolist() == [[1, 3], [2, 2], [5, 1]]
     assert axes.get_xscale() == axes.get_yscale() == "log"
+    assert [axes.yaxis.get_major_formatter()(x) for x in (1, 50, 2000)] == ["1", "50", "2,000"]
+    assert {1, 2, 5} <= set(axes.get_xticks())
 
 
 def test_a_heatmap_writes_each_number_legibly_and_frames_what_is_outlined():

@@ -9,7 +9,8 @@ FIGURE = '''import matplotlib.pyplot as plt
 from tqdm.auto import tqdm
 for _ in tqdm(range(3)): pass
 figure, axes = plt.subplots(figsize=(1, 1)); plt.close(figure)
-run.figure(figure, "map", alt="an empty map")'''
+run.figure(figure, "map", alt="an empty map")
+run.figure(figure, "detail", alt="a detail", gallery=False)'''
 
 
 def publish(course):
@@ -31,9 +32,9 @@ def test_publishes_outputs_without_run_metadata(course):
         assert [c.execution_count for c in code_cells] == list(range(1, len(code_cells) + 1))
         assert not faults(notebook)
     outputs = [output for cell in code_cells for output in cell.outputs]  # of 02_alone, the last one
-    assert [list(o.data) for o in outputs] == [["image/png", "text/plain"], ["text/plain"]]
-    assert outputs[0].metadata["image/png"]["alt"] == "an empty map" and outputs[1].execution_count == 4
-    assert (course.figures / "map.png").exists()
+    assert [list(o.data) for o in outputs] == [["image/png", "text/plain"]] * 2 + [["text/plain"]]
+    assert outputs[0].metadata["image/png"]["alt"] == "an empty map" and outputs[2].execution_count == 4
+    assert {path.name for path in course.figures.iterdir()} == {"map.png", "README.md"}  # no detail
     gallery = (course.figures / "README.md").read_text()
     assert "| [map.png](map.png) | an empty map |" in gallery and "`python -m sapbert_utils run 02`" in gallery
     assert course.lines() == ["up to date"] * 3

@@ -73,8 +73,10 @@ def test_a_figure_is_saved_and_recorded(run, monkeypatch):
     assert (run.profile.figures / "map.png").read_bytes().startswith(b"\x89PNG")
     first = run.record["outputs"]["figures/map.png"]
     run.figure(Figure(figsize=(2, 1)), "map", alt="a later one")  # takes its place
-    assert run.record["figures"] == {"map.png": "a later one"}
+    assert run.record["figures"] == {"map.png": "a later one"} and run.record["gallery"] == ["map.png"]
     assert run.record["outputs"].keys() == {"figures/map.png"} and run.record["outputs"]["figures/map.png"] != first
+    run.figure(Figure(figsize=(1, 1)), "detail", alt="a detail", gallery=False)
+    assert "detail.png" in run.record["figures"] and run.record["gallery"] == ["map.png"]
 
 
 def test_profiles_come_from_the_name_the_environment_or_demo(monkeypatch):
