@@ -51,7 +51,7 @@ def publish(notebooks: Sequence[Notebook], profile: Profile, figures: Path, say:
             partial.write_text(text, encoding="utf-8")
     copies = [figures / name for alts in pictures for name in alts]
     for path in copies:
-        shutil.copyfile(profile.figures / path.name, path)
+        shutil.copyfile(profile.figures / "slides" / path.name, path)
     return [*texts, *copies]
 
 
@@ -60,7 +60,7 @@ def _gallery(notebooks: Sequence[Notebook], pictures: Sequence[dict[str, str]],
     """What each picture shows and which command makes it, as a page of Markdown."""
     name = profile.name
     text = (f"# Figures\n\nWritten by the notebooks (profile {name}) into `runs/{name}/figures/`, "
-            "and copied here by `python -m sapbert_utils publish`.\n")
+            "and copied here by `python -m sapbert_utils publish`, wide enough for a slide.\n")
     for notebook, alts in zip(notebooks, pictures):
         if alts:
             text += (f"\n## {notebook.label}\n\n`python -m sapbert_utils run {notebook.stem[:2]}`\n"

@@ -17,6 +17,7 @@ from .profiles import Profile
 if TYPE_CHECKING:  # its import takes a second, and most of the runner does without
     from matplotlib.figure import Figure
 
+SLIDE = 1920  # pixels from side to side
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "duckdb", "scikit-learn",
             "umap-learn", "matplotlib")
 
@@ -98,25 +99,30 @@ class Run:
     def figure(self, figure: "Figure", name: str, alt: str, gallery: bool = True) -> None:
         """Save ``figures/<name>.png`` and show it in the notebook, with its alternative text.
 
-        A later figure of the same name takes the earlier one's place on the page. Without
-        ``gallery`` it is not copied to the repository's figures when the run is published.
+        A later figure of the same name takes the earlier one's place on the page. One for the
+        ``gallery`` is also saved at the width of a slide, in ``figures/slides``; publishing a run
+        copies these to the repository's figures.
         """
         import PIL.Image
         from IPython.display import Image, display
 
         path = self.profile.figures / f"{name}.png"
-        picture = io.BytesIO()
-        figure.savefig(picture)
-        with whole_file(path) as partial:
-            # 256 colours: a third of the bytes, so that notebooks stay small enough to be committed
-            PIL.Image.open(picture).convert("RGB").quantize(256).save(partial, "PNG", optimize=True)
-        self.output(path)
+        slide = self.profile.figures / "slides" / path.name
+        resolutions = {path: figure.dpi} | ({slide: SLIDE / figure.get_figwidth()} if gallery else {})
+        for place, dpi in resolutions.items():
+            picture = io.BytesIO()
+            figure.savefig(picture, dpi=dpi)
+            with whole_file(place) as partial:
+                # 256 colours: a third of the bytes, so notebooks stay small enough to commit
+                small = PIL.Image.open(picture).convert("RGB").quantize(256)
+                small.save(partial, "PNG", optimize=True)
+            self.output(place)
         self.record["figures"][path.name] = alt
         if gallery and path.name not in self.record["gallery"]:
             self.record["gallery"].append(path.name)
-        place, image = self.shown.get(name), Image(filename=path, alt=alt)
-        if place:
-            place.update(image)
+        shown, image = self.shown.get(name), Image(filename=path, alt=alt)
+        if shown:
+            shown.update(image)
         else:
             self.shown[name] = display(image, display_id=True)
 

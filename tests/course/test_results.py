@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import matplotlib
+import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
@@ -74,8 +75,11 @@ def test_a_figure_is_saved_and_recorded(run, monkeypatch):
     first = run.record["outputs"]["figures/map.png"]
     run.figure(Figure(figsize=(2, 1)), "map", alt="a later one")  # takes its place
     assert run.record["figures"] == {"map.png": "a later one"} and run.record["gallery"] == ["map.png"]
-    assert run.record["outputs"].keys() == {"figures/map.png"} and run.record["outputs"]["figures/map.png"] != first
+    assert run.record["outputs"].keys() == {"figures/map.png", "figures/slides/map.png"}
+    assert run.record["outputs"]["figures/map.png"] != first
+    assert PIL.Image.open(run.profile.figures / "slides" / "map.png").size == (1920, 960)
     run.figure(Figure(figsize=(1, 1)), "detail", alt="a detail", gallery=False)
+    assert not (run.profile.figures / "slides" / "detail.png").exists()
     assert "detail.png" in run.record["figures"] and run.record["gallery"] == ["map.png"]
 
 
