@@ -46,11 +46,16 @@ reproduce: $(INSTALLED)
 test: $(INSTALLED)
 	@echo "Testing: modules, style, the smoke chain, then every cell of every notebook with the smoke profile"
 	@# two files at a time, on one thread each, because most tests wait for imports and for kernels;
-	@# the notebooks in their order, because they read each other's results. Pytest ends with 5 when
+	@# the longest first. What the smoke chain leaves lets the notebooks then run two at a time, too;
+	@# without it they run in order, because they read each other's results. Pytest ends with 5 when
 	@# ARGS chose none of its tests, which is right for one of the two, but not for both
-	@tests=0; OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-		tests $(ARGS) || tests=$$?; [ $$tests -eq 0 ] || [ $$tests -eq 5 ] || exit $$tests; \
-	$(RUN) -m pytest --nbval-lax --nbval-current-env notebooks $(ARGS) || \
+	@tests=0; export SMOKE_RUNS=$$(mktemp -d) OMP_NUM_THREADS=1; trap 'rm -rf "$$SMOKE_RUNS"' EXIT; \
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+		tests/test_smoke_chain.py tests/test_paper_profile.py tests $(ARGS) || tests=$$?; \
+	[ $$tests -eq 0 ] || [ $$tests -eq 5 ] || exit $$tests; \
+	together="-n $(JOBS) --dist loadfile"; \
+	[ -d "$$SMOKE_RUNS/smoke" ] || { together=; unset SMOKE_RUNS OMP_NUM_THREADS; }; \
+	$(RUN) -m pytest --nbval-lax --nbval-current-env $$together notebooks $(ARGS) || \
 		{ cells=$$?; [ $$cells -eq 5 ] && [ $$tests -eq 0 ]; }
 
 browser: $(INSTALLED)

@@ -1,8 +1,15 @@
-"""With ``--nbval-lax`` every notebook runs with the smoke profile, into a folder of its own that goes afterwards."""
+"""With ``--nbval-lax`` every notebook runs with the smoke profile, into a folder of its own that goes afterwards.
+
+``SMOKE_RUNS`` names the folder of a finished smoke run: each notebook then starts from what that run wrote, and several
+can run at once. Without it they must run in order, because each reads what those before it wrote.
+"""
 
 import os
 import shutil
 import tempfile
+from pathlib import Path
+
+import pytest
 
 FOLDER = None
 
@@ -13,6 +20,15 @@ def pytest_configure(config):
         FOLDER = tempfile.mkdtemp(prefix="sapbert-runs-")
         os.environ.update(SAPBERT_PROFILE="smoke", SAPBERT_RUNS=FOLDER)
         os.environ.pop("SAPBERT_BENCHMARKS", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    finished, stem = os.environ.get("SMOKE_RUNS"), item.path.stem
+    if FOLDER and finished and not (place := Path(FOLDER, stem)).exists():  # the kernel starts after this
+        # links cost no disk, and files are replaced whole, so no notebook sees what another one writes
+        shutil.copytree(finished, place, copy_function=os.link)
+        os.environ["SAPBERT_RUNS"] = str(place)
 
 
 def pytest_unconfigure(config):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jsonschema
 import nbformat
@@ -34,7 +35,8 @@ def runner(runs, *arguments):
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
+    # `make test` keeps this run for the notebooks that it tests next
+    runs = Path(os.environ.get("SMOKE_RUNS") or tmp_path_factory.mktemp("runs"))
     done, seconds = runner(runs, "reproduce", "--profile", "smoke")
     assert done.returncode == 0, done.stdout + done.stderr
     return runs, done, seconds
