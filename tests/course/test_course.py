@@ -181,7 +181,7 @@ def test_a_second_command_waits_for_the_first_and_a_killed_one_holds_nothing(cou
         time.sleep(0.1)
     second = start(course, "reproduce")
     said = second.stdout.readline()
-    assert "another command runs in" in said and str(course.runs / "demo") in said, said + second.stderr.read()
+    assert "another command is running in" in said and str(course.runs / "demo") in said, said + second.stderr.read()
     time.sleep(1)
     assert first.poll() is None and second.poll() is None
     first.kill()
