@@ -18,7 +18,8 @@ def best_threshold(linker: Linker, gold: Mapping[str, Collection[str]]) -> float
             the mention itself is not among its names.
 
     Returns:
-        The lowest score at which to give an answer. Raises ``ValueError`` if no mention has one.
+        The lowest score at which to give an answer. Raises ``ValueError`` if all mentions are
+        blank.
     """
     found = linker.link(list(gold), k=10)
     if found.empty:

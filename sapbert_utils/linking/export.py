@@ -125,7 +125,7 @@ def _silent_export() -> Iterator[None]:
     registration.setLevel(logging.ERROR)  # it warns that torchvision is not installed
     try:
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch calls functions that it deprecates
+            warnings.simplefilter("ignore", FutureWarning)  # torch calls what it deprecates
             yield
     finally:
         registration.setLevel(level)

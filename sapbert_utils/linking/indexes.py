@@ -16,7 +16,7 @@ INDEXES = {  # FAISS factory strings, over unit vectors; notebook 07 shows recal
     "hnsw": "HNSW32,Flat",  # a graph: near-exact, and more memory than the vectors
     "ivfpq": "IVF{lists},PQ{bytes}np",  # compressed: a byte for six numbers, and less recall
 }
-CENTROIDS = 256  # for each byte of a compressed index, which needs as many vectors to train
+CENTROIDS = 256  # per byte of a compressed index; training needs as many vectors
 
 
 def check_index(kind: str) -> str:

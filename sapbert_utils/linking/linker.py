@@ -50,7 +50,7 @@ class Linker:
     def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "",
                          index: str = "auto", dtype: str = "float32",
                          vectors: np.ndarray | None = None, precision: str = "auto") -> "Linker":
-        """Encode the names of a terminology. Raises ``ValueError`` if one or all are missing.
+        """Encode the names of a terminology; ``ValueError`` if it has none or a row lacks one.
 
         Args:
             names: columns cui and name, one name a row.
@@ -135,7 +135,7 @@ class Linker:
         if (given := len(values)) != len(self.names):
             raise ValueError(f"the restriction has {given} values for {len(self.names)} names")
         if isinstance(only, pd.Series) and not only.index.equals(self.names.index):
-            raise ValueError("the restriction has another index than linker.names: make it of these")
+            raise ValueError("the restriction must have the index of linker.names: make it of them")
         rows = np.flatnonzero(values)
         if not len(rows):
             raise ValueError("the restriction leaves no name to link to")
@@ -211,7 +211,7 @@ class Linker:
     def load(cls, folder: Path | str) -> "Linker":
         """Read what :meth:`save` wrote.
 
-        Raises a ``ValueError`` that names the file if a part is missing, damaged or another one's.
+        Raises a ``ValueError`` that names the file if a part is missing, damaged or from elsewhere.
         """
         folder, advice = Path(folder), "save the linker again"
         said = read_manifest(folder, advice, model=str, dictionary=str, index=str, names=int,

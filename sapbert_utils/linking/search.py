@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 SIMILARITIES = ("dot", "cosine", "euclidean")
-# How many vectors of the dictionary and how many queries to compare at a time. On a CPU a block and its
-# scores should stay near the caches; a GPU wants large products.
+# How many vectors of the dictionary and how many queries to compare at a time. On a CPU a block
+# and its scores should stay near the caches; a GPU wants large products.
 BLOCK, LARGE_BLOCK = 1 << 15, 1 << 17
 QUERIES, MANY_QUERIES = 1024, 4096
 
@@ -16,9 +16,9 @@ class Prepared:
     """The vectors of a dictionary, prepared once for many searches by one similarity.
 
     On a CPU they stay where they are, in memory or mapped from disk; the first search computes
-    their lengths, which are kept. On a GPU a copy lies in its memory, in fp32, of length one if the
-    similarity is the cosine. If there is no room for it, or ``keep`` is false, each block is copied
-    when it is searched. The array must not change afterwards.
+    their lengths and keeps them. On a GPU they are copied to its memory in fp32, scaled to length
+    one if the similarity is the cosine. If there is no room for the copy, or ``keep`` is false,
+    each block is copied when it is searched. The array must not change afterwards.
     """
 
     def __init__(self, vectors: np.ndarray, similarity: str = "cosine",
@@ -73,8 +73,9 @@ def search(queries: np.ndarray, dictionary: np.ndarray | Prepared, k: int = 10,
            device: str | torch.device | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Exact top k: rows of the dictionary (q, k) int64 and scores (q, k) float32, best first.
 
-    The score is the dot product, the cosine, or minus the Euclidean distance, computed in fp32. It
-    compares a block of the dictionary with some queries at a time, and keeps the best k so far.
+    The score is the dot product, the cosine, or minus the Euclidean distance, computed in fp32. A
+    block of the dictionary is compared with some queries at a time, and only the best k so far are
+    kept.
 
     Args:
         queries: (q, d).

@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--names", type=given_path, required=True,
                         help="a TSV file with the columns cui and name")
     parser.add_argument("--output", type=given_path, required=True, help="the folder of the shards")
-    parser.add_argument("--size", type=int, default=100_000, help="names per shard (default: 100,000)")
+    parser.add_argument("--size", type=int, default=100_000, help="names per shard (100,000)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16"],
                         help="type of the vectors (default: float32)")
     parser.add_argument("--linker", type=given_path,
