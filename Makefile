@@ -15,7 +15,7 @@ PARTS = $(filter-out %/batches %/search,$(basename $(shell find sapbert_utils/*/
 .PHONY: help reproduce test browser stress lab report docs book clean
 
 help:
-	@echo "make reproduce   run the nine notebooks that aren't up to date, print every metric (PROFILE=$(PROFILE))"
+	@echo "make reproduce   run the nine notebooks (skips what is up to date), print every metric (PROFILE=$(PROFILE))"
 	@echo "make test        run the tests, the smoke chain, then each notebook cell by cell (pytest --nbval-lax)"
 	@echo "make browser     open every notebook in JupyterLab and every page of the site in Chromium (install it first)"
 	@echo "make stress      run the long form of tests/faults: fifty kills, thousands of damaged files (about an hour)"
