@@ -316,7 +316,7 @@ def test_lists_notebooks_parameters_and_times(course):
 
 
 @pytest.mark.parametrize("text, words", [
-    ("{", "no notebook"), ("[]", "no notebook"), ('{"cells": [{"cell_type": "code"}]}', "no notebook"),
+    ("{", "not a notebook"), ("[]", "not a notebook"), ('{"cells": [{"cell_type": "code"}]}', "not a notebook"),
     ('{"cells": [{"cell_type": "code", "source": "a: int = ", "metadata": {"tags": ["parameters"]}}]}', "not Python"),
 ])
 def test_a_file_that_is_no_notebook_is_refused(course, text, words):
