@@ -15,20 +15,20 @@ PARTS = $(filter-out %/batches %/search,$(basename $(shell find sapbert_utils/*/
 .PHONY: help reproduce test browser stress lab report docs book clean
 
 help:
-	@echo "make reproduce   run the nine notebooks, skip what is up to date, print every metric (PROFILE=$(PROFILE))"
+	@echo "make reproduce   run the nine notebooks (skips what is up to date), print every metric (PROFILE=$(PROFILE))"
 	@echo "make test        run the tests, the smoke chain, then each notebook cell by cell (pytest --nbval-lax)"
 	@echo "make browser     open every notebook in JupyterLab and every page of the site in Chromium (install it first)"
-	@echo "make stress      the long form of tests/faults: fifty kills, thousands of damaged files (an hour or so)"
+	@echo "make stress      run the long form of tests/faults: fifty kills, thousands of damaged files (about an hour)"
 	@echo "make report      write a research note from a finished run to runs/$(PROFILE)/report.md and .html"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make docs        write the API reference to docs/api/index.html, from the docstrings"
 	@echo "make book        build the site (notebooks as committed, search, light and dark) in book/html/index.html"
 	@echo "make clean       remove runs/, docs/api/, book/ and .venv/"
 	@echo
-	@echo "PROFILE   smoke, demo (default), full or paper: make reproduce PROFILE=smoke"
+	@echo "PROFILE   smoke, demo (the default), full or paper: make reproduce PROFILE=smoke"
 	@echo "ARGS      more options for the command behind reproduce, test (pytest) and lab:"
 	@echo "          make reproduce ARGS='--force -p seed=7'      make test ARGS='-k course'"
-	@echo "JOBS      files that make test runs at once (2)"
+	@echo "JOBS      the number of test files that make test runs at once (default: 2)"
 	@echo "PYTHON    the interpreter, 3.11 or newer, that makes .venv: make test PYTHON=python3.12"
 
 $(INSTALLED): requirements.lock pyproject.toml
@@ -45,10 +45,10 @@ reproduce: $(INSTALLED)
 
 test: $(INSTALLED)
 	@echo "Testing: modules, style, the smoke chain, then every cell of every notebook with the smoke profile"
-	@# two files at a time, on one thread each, because most tests wait for imports and for kernels;
-	@# the longest first. What the smoke chain leaves lets the notebooks then run two at a time, too;
-	@# without it they run in order, because they read each other's results. Pytest ends with 5 when
-	@# ARGS chose none of its tests, which is right for one of the two, but not for both
+	@# run two files at a time, on one thread each, because most tests wait for imports and kernels;
+	@# start with the longest. The notebooks then start from what the smoke chain left, also two at a time.
+	@# Without it, run them in order, because they read each other's results. Pytest ends with 5 if
+	@# ARGS chose none of its tests, which is fine for one of the two runs, but not for both
 	@tests=0; export SMOKE_RUNS=$$(mktemp -d) OMP_NUM_THREADS=1; trap 'rm -rf "$$SMOKE_RUNS"' EXIT; \
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		tests/test_smoke_chain.py tests/test_paper_profile.py tests $(ARGS) || tests=$$?; \
@@ -77,7 +77,7 @@ lab: $(INSTALLED)
 
 docs: $(INSTALLED)
 	@echo "Writing the API reference to docs/api/index.html"
-	@# left by os._exit: DuckDB reports, at an ordinary exit, every object that the pages still hold
+	@# leave by os._exit: at an ordinary exit, DuckDB reports every object that the pages still hold
 	@$(RUN) -c "import os, sys; from pdoc.__main__ import cli; cli(sys.argv[1:]); os._exit(0)" \
 		--docformat google --output-directory docs/api sapbert_utils sapbert_utils.data.open_data $(subst /,.,$(PARTS))
 

@@ -1,4 +1,4 @@
-"""What each command does, once its words are read: see ``__main__``."""
+"""What each command does once ``__main__`` has parsed it."""
 
 import argparse
 import errno
@@ -25,14 +25,14 @@ Options = argparse.Namespace
 
 
 def say(text: str) -> None:
-    """Show a text at once, without a new line."""
+    """Print a text at once, without a line end."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turn the errors by which the library says what is wrong with an input into refusals."""
+    """Turn the library's errors about bad input into refusals."""
     try:
         yield
     except (ValueError, LookupError) as error:
@@ -42,12 +42,12 @@ def refusing() -> Iterator[None]:
 
 
 def in_words(error: OSError) -> str:
-    """The system's own errors say what is wrong: add what to do."""
+    """Add what to do to an error of the system, which says only what is wrong."""
     if error.errno == errno.ENOSPC:
         place = error.filename or "the disk"
-        return f"{place}: no space is left; free some and run again: what had finished is kept"
+        return f"{place}: no space is left; free some and run again (finished work is kept)"
     if error.filename:
-        return f"{error.filename}: {error.strerror}; check the path and your rights to it"
+        return f"{error.filename}: {error.strerror}; check the path and your permissions"
     return str(error)
 
 
@@ -90,7 +90,7 @@ def link(options: Options) -> None:
     suffix = ".jsonl" if options.json else ".csv"
     target = options.output or options.csv.with_suffix(f".linked{suffix}")
     if target.resolve() == options.csv.resolve():
-        raise Refused(f"{target} is the file of mentions itself: write to another with --output")
+        raise Refused(f"{target} is the file of mentions itself: name another file with --output")
     if target.is_dir():  # say so before the linker is loaded
         raise Refused(f"{target} is a folder: name a file with --output")
     if options.json != (target.suffix == ".jsonl"):
@@ -111,7 +111,7 @@ def link(options: Options) -> None:
         else:
             languages = [] if languages == ["all"] else languages
             linker = Linker.open(options.model, sources, languages, "names (once)")
-            sources = []  # the linker has no others
+            sources = []  # the linker has only these
         only = linker.part(sources, types) if sources or types else None
         rows = link_csv(linker, options.csv, target, options.column, options.k, options.threshold,
                         only, **form)

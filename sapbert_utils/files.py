@@ -1,7 +1,7 @@
 """The one place that writes files: whole under a temporary name, then renamed; SHA-256; JSON.
 
-A reader finds the old file or folder, or the new one, never half of one. A process that is killed
-leaves a ``partial-…`` behind; the next one on that machine to write the same removes it.
+A reader finds the old file or folder or the new one, never half of one. A killed process leaves a
+``partial-…`` behind. The next process on that machine that writes the same file removes it.
 """
 
 import errno
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Several machines may share a disk, and a number is a process of one of them only.
+# Several machines may share a disk, and a process number is valid on one of them only.
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
 
 
@@ -43,7 +43,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Name the file in the error of a full disk, which every writer says in its own way."""
+    """Name the file in the error of a full disk, which every writer words differently."""
     try:
         yield
     except Exception as error:
@@ -53,17 +53,17 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def partial_prefix() -> str:
-    """What a temporary name begins with: this process, and the machine on which it runs."""
+    """Return the beginning of a temporary name: this process and the machine that it runs on."""
     return f"partial-{os.getpid()}.{MACHINE}-"
 
 
 def is_left(partial: Path) -> bool:
-    """Whether a process of this machine wrote a temporary file or folder, and runs no longer."""
+    """Whether a temporary file or folder is left over from an ended process of this machine."""
     number = re.match(rf"partial-(\d{{1,9}})\.{MACHINE}-", partial.name)
     if not number:
         return False
     try:
-        os.kill(int(number[1]), 0)  # signal 0 asks, and changes nothing
+        os.kill(int(number[1]), 0)  # signal 0 changes nothing: it only asks whether it runs
     except ProcessLookupError:
         return True
     except PermissionError:  # it runs, and belongs to another user
@@ -82,7 +82,7 @@ def whole_folder(folder: Path | str, taken: str = "refuse") -> Iterator[Path]:
     """
     folder = Path(folder)
     for left in folder.parent.glob("partial-*-*"):
-        with suppress(FileNotFoundError):  # another process takes it away, too
+        with suppress(FileNotFoundError):  # another process may remove it first
             _take_away(left, folder)
     if folder.exists() and taken == "refuse":
         raise FileExistsError(f"{folder} exists: choose another folder or remove it first")
@@ -104,7 +104,7 @@ def whole_folder(folder: Path | str, taken: str = "refuse") -> Iterator[Path]:
 
 
 def _take_away(left: Path, folder: Path) -> None:
-    """Remove what a killed process left of ``folder``. What it had moved away is put back first."""
+    """Put back what a killed process had moved away of ``folder``, and remove what it left."""
     if not is_left(left) or not left.is_dir() or left.is_symlink():
         return
     if {path.name for path in left.iterdir()} in ({folder.name}, {folder.name, "old"}, {"old"}):
@@ -123,7 +123,7 @@ def put_folder(new: Path, target: Path, keep: bool = True) -> None:
 
 
 def given_path(text: str) -> Path:
-    """A path as someone typed it: ``~`` is the home folder, also where no shell has seen to it."""
+    """Turn typed text into a path; ``~`` is the home folder, even if no shell has expanded it."""
     return Path(text).expanduser()
 
 

@@ -1,4 +1,4 @@
-"""The models that ship with the course: how each was trained, and the command that does it again.
+"""The models that ship with the course: how each was trained, and the command to train it again.
 
 ``python -m sapbert_utils train-released sapbert-minilm`` runs notebooks 01 and 03 with the
 parameters below, and writes what training changed as adapters, with a card, into a folder.
@@ -34,13 +34,13 @@ from .model.saving import check_replaceable, save_adapters
 from .model.weights import blend
 
 CHECKED = ("heart attack", "myocardial infarction", "wide nose", "can't see far away things",
-           "Herzinfarkt")  # names whose vectors are kept, to tell whether a copy is right
+           "Herzinfarkt")  # names whose vectors are kept, to check a copy against them
 SOURCES: tuple[tuple[str, ...], ...] = ((), ("HPO",), ("MONDO",), ("HPO", "MONDO"))
 
 
 @dataclass(frozen=True)
 class Release:
-    """How one model was trained: the full profile, and what notebooks 01 and 03 are told."""
+    """How one model was trained: the parameters of notebooks 01 and 03, on the full profile."""
 
     recipe: str  # of notebook 03
     base: str  # what load_encoder takes
@@ -57,32 +57,32 @@ RELEASES = {
         "sapbert", "minilm", "Apache-2.0", 64,
         {"vocabularies": "none", "mixture": "HPO:0.8", "steps": "2000", "learning_rate": "4e-4"},
         blend=0.8,
-        limits="English alone, and phenotypes and diseases above all: four fifths of the concepts "
-               "it saw have a name in HPO. Of words that no training name holds it may know less "
-               "than its base."),
+        limits="For English only, and mainly for phenotypes and diseases: four fifths of the "
+               "concepts it saw have a name in HPO. It may know less than its base about words "
+               "that are in no training name."),
     "sapbert-minilm-mean-token": Release(
         "sapbert-mean-token", "minilm", "Apache-2.0", 64,
         {"vocabularies": "MSH", "mixture": "HPO:0.75,MSH:0.2", "steps": "1600",
          "learning_rate": "1e-3"}, blend=0.8,
-        limits="As sapbert-minilm; its mean goes over all 25 positions, so it takes more time."),
+        limits="Those of sapbert-minilm. Its mean is over all 25 positions, so it is slower."),
     "sapbert-e5": Release(  # trained whole: adapters learned less in as many steps
         "sapbert-xlmr", "e5-multilingual", "MIT", 64,
         {"vocabularies": "none", "steps": "900", "lora_rank": "0"}, blend=0.85, languages=(),
         limits="Trained on disease names of ICD-10 in nine languages, and on English names; what "
-               "it knows of other languages and of other subjects comes from its base. The one "
-               "that ships was trained without a look at held-out concepts on the way."),
+               "it knows about other languages and subjects comes from its base. The model that "
+               "ships was trained without validation on held-out concepts."),
 }
 
 
 def train_released(name: str, target: Path | None, say: Callable[[str], None],
                    **changes: str) -> Path:
-    """Train one of `RELEASES`, or go on where an earlier call was stopped; returns its folder.
+    """Train one of `RELEASES`, or resume where an earlier call stopped; return its folder.
 
-    The runs lie in ``released/<name>`` beside those of the profiles.
+    Its runs go to ``released/<name>``, beside those of the profiles.
 
     Args:
         target: the folder to write; None: ``adapters`` in that folder.
-        changes: parameters of notebooks 01 and 03 to set otherwise.
+        changes: parameters of notebooks 01 and 03 that replace the release's own.
 
     Raises ``ValueError`` on an unknown name, ``FileExistsError`` on a target with other files.
     """
@@ -91,7 +91,7 @@ def train_released(name: str, target: Path | None, say: Callable[[str], None],
     release, full = RELEASES[name], get_profile("full")
     profile = replace(full, folder=full.folder.parent / "released" / name / full.name)
     target = target or profile.folder.parent / "adapters"
-    check_replaceable(target)  # now, not after an hour of training
+    check_replaceable(target)  # fail now, not after an hour of training
     every = find_notebooks()
     notebooks = [choose(every, "01"), choose(every, "03")]
     given = {"recipes": release.recipe, "lora_rank": str(release.rank), "resume": "true",
@@ -120,7 +120,7 @@ def write_adapters(name: str, encoder: Encoder, history: pd.DataFrame, target: P
                    blended: float = 1.0, **told: object) -> Path:
     """Write a trained encoder as a released model: adapters, figures, thresholds and a card.
 
-    All figures are those of the adapters as they are loaded again.
+    All figures are measured on the adapters after loading them back.
 
     Args:
         name: one of `RELEASES`.
@@ -128,7 +128,7 @@ def write_adapters(name: str, encoder: Encoder, history: pd.DataFrame, target: P
         target: a new folder, or one of a released model.
         cache: a folder for the vectors of the test sets.
         blended: the share of the trained weights that ``encoder`` has.
-        told: the other fields of the card.
+        told: the remaining fields of the card.
     """
     check_replaceable(target)
     release = RELEASES[name]
@@ -149,7 +149,7 @@ def write_adapters(name: str, encoder: Encoder, history: pd.DataFrame, target: P
 
 
 def _told(profile: Profile, release: Release) -> dict[str, object]:
-    """What the records of the run say: data, steps, time, machine and settings."""
+    """Read the data, steps, time, machine and settings from the records of the run."""
     every = find_notebooks()
     (result,) = read_results([choose(every, "03")], profile)
     seconds = next(m["value"] for m in result["metrics"] if m["name"].endswith("training time"))
@@ -168,7 +168,7 @@ def _told(profile: Profile, release: Release) -> dict[str, object]:
 
 
 def _measured(encoder: Encoder, release: Release, cache: Path) -> str:
-    """Rows of a table: test sets, before and after, with 95 % bootstrap intervals."""
+    """Measure the base and the model on the test sets, for the rows of the card's table."""
     base = load_encoder(release.base, pooling="mean", lower=encoder.lower)
     rows = []
     for name, parts in _benchmarks(release).items():
@@ -186,7 +186,7 @@ def _measured(encoder: Encoder, release: Release, cache: Path) -> str:
 
 
 def _benchmarks(release: Release) -> dict[str, list[Benchmark]]:
-    """The test sets of a model: one, or several of which the mean is taken, by name."""
+    """The test sets of a model by name; if there are several, the card reports their mean."""
     if release.languages != ("ENG",):
         return {"ICD-10, eight languages, test blocks (mean)": [*icd10_queries("test").values()]}
     test = hpo_layperson().only(lambda gold: not is_dev(gold.split("|")[0]), "HPO layperson test")
@@ -199,7 +199,7 @@ def _benchmarks(release: Release) -> dict[str, list[Benchmark]]:
 
 
 def thresholds(encoder: Encoder, release: Release) -> dict[str, float]:
-    """The best threshold by sources, joined by commas; chosen on dev, see `best_threshold`."""
+    """Choose the best threshold on dev (`best_threshold`), by sources joined by commas."""
     names = open_names()
     names = names[~names["name"].str.lower().isin(layperson_strings())].reset_index(drop=True)
     concept_of = {term.code: concept for term, concept, _ in open_concepts()}

@@ -21,7 +21,7 @@ STYLE = ("body{max-width:60em;margin:2em auto;padding:0 1em;font:16px/1.5 sans-s
 
 
 def write_report(profile: Profile) -> list[Path]:
-    """Write ``report.md`` and ``report.html`` into the folder of the run; returns their paths.
+    """Write ``report.md`` and ``report.html`` into the folder of the run; return their paths.
 
     Raises ``FileNotFoundError`` when notebook 08 has not run yet.
     """
@@ -48,7 +48,7 @@ def write_report(profile: Profile) -> list[Path]:
 
 
 def _ran(records: list[dict[str, Any]]) -> str:
-    """On which machines the notebooks ran, and with what."""
+    """Say on which machines, and with what, the notebooks ran."""
     on = sorted({record["machine"]["gpu"] or f"{record['machine']['cores']} cores of one "
                  f"{record['machine']['cpu']}" for record in records})
     versions = records[-1]["packages"]
@@ -57,7 +57,7 @@ def _ran(records: list[dict[str, Any]]) -> str:
 
 
 def _trained() -> str:
-    """On which machines the rows of the claims' table were trained."""
+    """Say on which machines the rows of the claims' table were trained."""
     rows = read_rows()
     on = sorted(set(rows.get("machine", [])))
     return f"The {len(rows)} rows behind the claims were trained on {', '.join(on)}."

@@ -1,4 +1,4 @@
-"""The trainings: each (setting, seed) that the table lacks, one after the other."""
+"""Train each (setting, seed) that the table lacks, one after the other."""
 
 import json
 import time
@@ -32,13 +32,13 @@ SAME = ("steps", "pairs a step", "rate", "data")  # what all rows of a setting m
 
 def run_claims(profile: Profile, say: Callable[[str], None], only: Sequence[str] = (),
                seeds: Iterable[int] = SEEDS, again: bool = False) -> None:
-    """Train and measure what the table lacks, and append it: one seed of all, then the next.
+    """Train and measure what the table lacks, and append it: all with one seed, then the next.
 
-    A test set that is not at hand is left out, and measured by a later call once it is.
+    A test set that isn't available is left out; a later call measures it once it is.
 
     Args:
         only: names of settings; empty: all.
-        again: measure also what the table has, show both, and change nothing.
+        again: measure what the table already has too, show both, and change nothing.
 
     Raises:
         ValueError: an unknown setting; the table has rows of other settings, pairs or mentions;
@@ -53,7 +53,7 @@ def run_claims(profile: Profile, say: Callable[[str], None], only: Sequence[str]
     for seed in seeds:
         for setting in (SETTINGS[name] for name in only or SETTINGS):
             if not setting.steps and seed != SEEDS[0]:
-                continue  # nothing is drawn
+                continue  # the seed changes nothing
             for kind in set(setting.measured) - set(test_sets):
                 test_sets[kind] = benchmarks_of(kind, profile)
             asked = {label: b for kind in setting.measured for label, b in test_sets[kind].items()}
@@ -64,7 +64,7 @@ def run_claims(profile: Profile, say: Callable[[str], None], only: Sequence[str]
                 continue
             try:
                 say(f"{setting.name}, seed {seed} … ")
-                _same(setting, _prepared(setting, seed, profile, {})[2])  # before minutes go by
+                _same(setting, _prepared(setting, seed, profile, {})[2])  # before it takes minutes
                 if not again:
                     table.note_mentions(table.TABLE, asked)
                 encoder, about = train_setting(setting, seed, profile, keep=not again)
@@ -87,10 +87,10 @@ def run_claims(profile: Profile, say: Callable[[str], None], only: Sequence[str]
 
 def train_setting(setting: Setting, seed: int, profile: Profile, keep: bool = True,
                   **changes: Any) -> tuple[Encoder, dict[str, Any]]:
-    """Train one setting, after the setting that it goes on from, or load it if it was kept.
+    """Train one setting, after the setting that it continues, or load it if it was kept.
 
     Args:
-        keep: keep a model that another setting goes on from, below ``models/claims``, under a name
+        keep: keep a model that another setting continues, below ``models/claims``, under a name
             that says how and on what it was trained.
         changes: of the recipe, or of ``steps``.
 
@@ -118,7 +118,7 @@ def train_setting(setting: Setting, seed: int, profile: Profile, keep: bool = Tr
 
 def _prepared(setting: Setting, seed: int, profile: Profile, changes: dict[str, Any]) -> tuple[
         Recipe, pd.DataFrame, dict[str, Any], str, Path]:
-    """Recipe, pairs, columns of the table, base model, and the folder that the model is kept in."""
+    """Return recipe, pairs, columns of the table, base model, and the folder to keep the model."""
     own = setting.settings | changes
     steps = own.pop("steps", setting.steps)
     recipe = get_recipe(setting.recipe, **own, seed=seed)
@@ -135,7 +135,7 @@ def _prepared(setting: Setting, seed: int, profile: Profile, changes: dict[str, 
 
 
 def _made(encoder: Encoder) -> dict[str, Any]:
-    """The columns that say where a row was made, and with what."""
+    """Return the columns that say where a row was made, and with what."""
     on = machine()
     return {"precision": training_precision("auto", encoder.device),
             "machine": on["gpu"] or f"{on['cores']} × {on['cpu']}",
@@ -145,13 +145,13 @@ def _made(encoder: Encoder) -> dict[str, Any]:
 def measure(encoder: Encoder, benchmarks: dict[str, Benchmark]) -> dict[str, np.ndarray]:
     """Ranks of the first hits by label, by cosine and upstream's protocol.
 
-    A dictionary that several test sets have in common is encoded once.
+    A dictionary that several test sets share is encoded once.
     """
     precision = training_precision("auto", encoder.device)
     vectors: dict[int, np.ndarray] = {}
     found = {}
     for label, benchmark in benchmarks.items():
-        key = id(benchmark.names)  # test sets of a kind share the very object
+        key = id(benchmark.names)  # test sets of a kind share the same object
         if key not in vectors:
             vectors[key] = encode(encoder, list(benchmark.names), precision=precision)
 

@@ -1,4 +1,4 @@
-"""What is trained: settings that differ in as little as they can, their pairs, their test sets."""
+"""What is trained: settings that differ as little as possible, their pairs and their test sets."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -30,10 +30,10 @@ ACROSS = ("ICD-10", "XL-BEL")
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to train: what is changed in a recipe, on which data, and what it is measured on."""
+    """One way to train: the changes to a recipe, the data, and what to measure it on."""
 
     name: str
-    changes: dict[str, Any] = field(default_factory=dict)  # beside ENGLISH or MANY
+    changes: dict[str, Any] = field(default_factory=dict)  # besides ENGLISH or MANY
     data: str = "english"  # a key of `pairs_of`
     after: str = ""  # the setting that is trained first; empty: the base model
     steps: int = 400  # 0: the base model as it comes
@@ -47,7 +47,7 @@ class Setting:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings of the recipe that are not its own."""
+        """All settings that replace the recipe's own."""
         return (MANY if self.base == "e5-multilingual" else ENGLISH) | self.changes
 
 
@@ -88,7 +88,7 @@ SETTINGS = {setting.name: setting for setting in (
     _on_e5("e5 (b)", "multilingual"),
     _on_e5("e5 (a)+(c)", "words", "e5 (a)", 100),
     _on_e5("e5 (b)+(c)", "words", "e5 (b)", 100),
-    # five times the size: a night on two cores, minutes on a GPU
+    # five times the size: a night on two cores, or minutes on a GPU
     Setting("mpnet untrained", steps=0, base="mpnet", measured=("layperson", "NCBI")),
     Setting("mpnet", {"freeze_layers": 6, "learning_rate": 2e-4}, base="mpnet",
             measured=("layperson", "NCBI")),
@@ -127,7 +127,7 @@ def pairs_of(data: str, profile: Profile) -> pd.DataFrame:
 
 
 def _labelled(task: Benchmark) -> pd.DataFrame:
-    """Positive pairs of each mention and the dictionary's names of its concept."""
+    """Pair each mention with the dictionary's names of its concept."""
     names: dict[str, list[str]] = defaultdict(list)
     for name, concepts in zip(task.names, task.concepts, strict=True):
         for concept in concepts.split("|"):
@@ -139,12 +139,13 @@ def _labelled(task: Benchmark) -> pd.DataFrame:
 
 
 def benchmarks_of(kind: str, profile: Profile) -> dict[str, Benchmark]:
-    """Test sets by label; none where a corpus is not at hand. Those of a kind share a dictionary.
+    """Return test sets by label; none if a corpus is missing. Those of a kind share a dictionary.
 
-    ``layperson``: HPO's layperson names, dev and test concepts. ``NCBI``: the test part, and of it
-    what the training part has not. ``chemicals``, ``brands``: vocabularies that no pair is from,
-    among ten thousand names. ``ICD-10``: 200 native names a language of test blocks, among 5,000
-    English ones. ``XL-BEL``: the mentions that our names cover, as in notebook 05.
+    ``layperson``: HPO's layperson names, dev and test concepts. ``NCBI``: the test part, and its
+    mentions whose concept the training part lacks. ``chemicals``, ``brands``: vocabularies that no
+    pair is from, among ten thousand names. ``ICD-10``: 200 native names per language from test
+    blocks, among 5,000 English ones. ``XL-BEL``: the mentions that our names cover, as in notebook
+    05.
     """
     if kind in ("layperson", "layperson test"):
         whole = hpo_layperson()

@@ -1,4 +1,4 @@
-"""The committed table: its rows, which mentions each has right, and how sure a difference is."""
+"""The committed table: its rows, which mentions each gets right, and how sure a difference is."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ AT = (1, 5)  # the k of acc@k
 def append(table: Path, found: dict[str, np.ndarray], about: dict[str, Any]) -> None:
     """Add the rows of one run to the table, and which mentions were right to the file beside it.
 
-    One process at a time may do so.
+    Only one process at a time may call it.
     """
     for label, ranks in found.items():
         packed = {f"right at {k}": _packed(np.packbits((ranks > 0) & (ranks <= k))) for k in AT}
@@ -39,7 +39,7 @@ def append(table: Path, found: dict[str, np.ndarray], about: dict[str, Any]) -> 
 
 
 def note_mentions(table: Path, benchmarks: dict[str, Benchmark]) -> None:
-    """Keep which mentions of a test set ask for the same: the answers to those go together.
+    """Record which mentions of a test set ask for the same thing: their answers go together.
 
     Mentions belong together when their gold is the same; in ICD-10, also across languages, when its
     three-character block is. Raises ``ValueError`` when a test set isn't the one of earlier rows.
@@ -57,14 +57,14 @@ def note_mentions(table: Path, benchmarks: dict[str, Benchmark]) -> None:
 
 
 def read_rows(table: Path = TABLE) -> pd.DataFrame:
-    """The rows so far; none without the file."""
+    """Read the rows so far; there are none without the file."""
     if not table.exists():
         return pd.DataFrame(columns=["setting", "seed", "benchmark"])
     return pd.read_csv(table, keep_default_na=False)
 
 
 def hits_file(table: Path) -> Path:
-    """The file beside a table that says which mentions each row has right."""
+    """The file beside a table that says which mentions each row gets right."""
     return table.with_name(f"{table.stem}_right.jsonl")
 
 
@@ -93,11 +93,11 @@ def read_groups(table: Path = TABLE) -> dict[str, np.ndarray]:
 
 def difference(*parts: tuple[np.ndarray, np.ndarray], level: float = 0.95) -> tuple[
         float, float, float]:
-    """A gain and its interval, over mentions and over seeds; the sum of several parts' gains.
+    """Return a gain, or the sum of several parts' gains, and its interval over mentions and seeds.
 
-    The variance is a sum: of the mean over seeds, from one group of mentions to the next (answers
-    to mentions of one concept go together), and of the mean over mentions, from seed to seed, each
-    with the quantile of Student's t that fits its number. With one seed, that of seeds is left out.
+    Two variances are added: that of the means over seeds, between groups of mentions (answers to
+    mentions of one concept go together), and that of the means over mentions, between seeds. Each
+    has the quantile of Student's t for its number. With one seed, the second is left out.
 
     Args:
         parts: (seeds, mentions) moves in points, as 100 × (after - before), and the (mentions,)
@@ -127,7 +127,7 @@ def difference(*parts: tuple[np.ndarray, np.ndarray], level: float = 0.95) -> tu
 
 
 def verdict(parts_of: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]) -> str:
-    """What several gains say together of a claim that all of them lie above zero.
+    """Judge the claim that several gains all lie above zero.
 
     ``holds``: every 95 % interval lies above zero. Otherwise one of several may do so by luck, so
     the intervals are widened for their number (Bonferroni): ``holds in part`` if some lie above

@@ -1,5 +1,5 @@
 """In: notebooks and their parameters. Out: executed notebooks, results, figures, published outputs.
-May use ``files`` alone of the library; none but notebooks and ``__main__`` import it.
+May use only ``files`` of the library, whose wings never import it.
 Read in this order: profiles, results, plots; the other modules are the runner.
 """
 

@@ -1,4 +1,4 @@
-"""Is a notebook's last run still valid? What its outcome depends on, and whether any changed."""
+"""Tell whether a notebook's last run is still valid: what it depends on, and what has changed."""
 
 import ast
 import json
@@ -20,9 +20,9 @@ RUNNER = ("__main__", "actions", "releasing", "claims/report", "course/notebooks
 
 
 def used_files(sources: Sequence[str]) -> list[Path]:
-    """The library's modules that the sources use, directly or not, and the data that these name.
+    """Find the library's modules that sources use, directly or not, and the data that they name.
 
-    Where a source does not say which module it uses, all that it may reach count: a run too many
+    If a source doesn't say which module it uses, every module in its reach counts: an unneeded run
     costs minutes, but a stale result misleads.
     """
     found: set[Path] = set()
@@ -37,14 +37,14 @@ def used_files(sources: Sequence[str]) -> list[Path]:
 
 
 def _data_files(folder: Path, source: str) -> list[Path]:
-    """The files of a folder that a source names, or whose folder it names.
+    """Find the files of a folder that a source names, or whose folder it names.
 
     Code and documentation do not count.
     """
     named = [path for path in folder.iterdir() if path.name in source]
     files = [path for path in named if path.is_file()]
     for path in named:
-        if path.is_dir() and not (path / "__init__.py").exists():  # no package: released models
+        if path.is_dir() and not (path / "__init__.py").exists():  # not a package: released models
             files += [below for below in path.rglob("*") if below.is_file()]
     return [path for path in files if path.suffix not in (".py", ".ipynb", ".md")]
 
@@ -75,12 +75,12 @@ def _homes(place: Path, name: str) -> list[Path]:
         return []
     init = place / "__init__.py"
     source = init.read_text(encoding="utf-8") if init.is_file() else ""
-    # what the ``__init__`` passes on, but for itself and for the star, which stands for all of it
+    # where ``__init__`` takes the name from (``*`` stands for all names), unless that is itself
     passed_on = {(other, old) for other, old, new in _imports(source, place) if new == name != "*"}
     homes = [path for origin in passed_on - {(place, name)} for path in _homes(*origin)]
     modules = [path for path in (place.with_suffix(".py"), place / f"{name}.py") if path.is_file()]
     own = [init] if source else []
-    # it defines all other names, or loads them from anywhere when they are asked for
+    # it defines all other names, or loads them on demand, from anywhere
     lazy = place == PACKAGE or "__getattr__" in source
     return homes or modules or _below(place / name) or (_below(place) if lazy else own)
 
@@ -93,7 +93,7 @@ def _below(place: Path) -> list[Path]:
 
 
 def fingerprint(notebook: Notebook, parameters: Values) -> dict[str, object]:
-    """All that decides a notebook's outcome, but for the files that an earlier one wrote."""
+    """Collect what decides a notebook's outcome, except for the files that earlier ones wrote."""
     modules = used_files(notebook.code)
     beside = _data_files(notebook.path.parent, "\n".join(notebook.code))
     folders = [Path(x) for x in parameters.values() if isinstance(x, str) and os.path.exists(x)]
@@ -118,7 +118,7 @@ def _listing(path: Path) -> list[tuple[str, int, int]]:
 
 def why_run(notebook: Notebook, parameters: Values, profile: Profile,
             hashes: dict[Path, str]) -> str:
-    """Why the notebook must run; empty when it need not. ``hashes`` remembers what was read."""
+    """Say why the notebook must run; empty if it needn't. ``hashes`` caches hashes of files."""
     try:
         notebook.executed(profile).stat()
         stamp = json.loads(notebook.stamp(profile).read_text(encoding="utf-8"))

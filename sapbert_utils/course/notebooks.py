@@ -13,12 +13,12 @@ from .profiles import REPOSITORY, Profile
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 PATH_PARAMETERS = ("_dir", "_file", "_path", "_csv")
-Say = Callable[[str], object]  # takes the progress as text, in parts; ``sys.stdout.write`` is one
+Say = Callable[[str], object]  # shows a piece of text, as ``sys.stdout.write`` does
 Values = dict[str, object]  # parameters, by name
 
 
 class Refused(Exception):
-    """What was asked for cannot be done. The message says why and what to do; nothing has run."""
+    """A request can't be carried out. Nothing has run, and the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Notebook:
         return self.stem.replace("_", " ", 1)
 
     def executed(self, profile: Profile) -> Path:
-        folder = self.path.parent.name  # worked answers have the names of the notebooks
+        folder = self.path.parent.name  # worked answers have the same names as the notebooks
         return profile.notebooks / (folder if folder == "solutions" else "") / self.path.name
 
     def stamp(self, profile: Profile) -> Path:
@@ -68,16 +68,16 @@ def read_notebook(path: Path) -> Notebook:
         tagged = ["parameters" in cell["metadata"].get("tags", []) for cell in cells]
         parameters = read_parameters(texts[tagged.index(True)][0]) if any(tagged) else {}
     except SyntaxError as error:
-        raise Refused(f"the parameters cell of {path} is not Python ({error}); mend it") from error
+        raise Refused(f"the parameters cell of {path} is not Python ({error}); fix it") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise Refused(f"{path} is no notebook ({error!r}); restore it with git") from error
+        raise Refused(f"{path} is not a notebook ({error!r}); restore it with git") from error
     lines = [line for text, kind in texts if kind == "markdown" for line in text.splitlines()]
     title = next((line[2:].strip() for line in lines if line.startswith("# ")), path.stem)
     return Notebook(path, title, tuple(text for text, kind in texts if kind == "code"), parameters)
 
 
 def read_parameters(source: str) -> dict[str, Parameter]:
-    """The annotated assignments of a parameters cell, each with the comment that ends its line."""
+    """Read the annotated assignments of a parameters cell, and the comments beside them."""
     lines = source.split("\n")
     parameters = {}
     for node in ast.parse(source).body:
@@ -93,7 +93,7 @@ def find_notebooks(folder: Path = NOTEBOOKS) -> list[Notebook]:
     """The notebooks of the course, in order."""
     paths = sorted(Path(folder).resolve().glob("[0-9][0-9]_*.ipynb"))
     if not paths:
-        raise Refused(f"{folder} holds no notebook like 00_title.ipynb; choose another folder")
+        raise Refused(f"{folder} has no notebook named like 00_title.ipynb; choose another folder")
     return [read_notebook(path) for path in paths]
 
 
@@ -124,9 +124,9 @@ def combinations(axes: dict[str, str]) -> list[dict[str, str]]:
 
 
 def convert(notebooks: Sequence[Notebook], given: dict[str, str]) -> list[Values]:
-    """For each notebook the given parameters that it has, in the types that its cell declares."""
+    """Give each notebook the parameters that it has, in the types that its cell declares."""
     if "profile" in given:
-        raise Refused("the profile is chosen with --profile, not with -p")
+        raise Refused("choose the profile with --profile, not with -p")
     names = list(dict.fromkeys(p for n in notebooks for p in n.parameters if p != "profile"))
     for name in given:
         if name not in names:
@@ -152,7 +152,7 @@ def _value(notebook: Notebook, name: str, text: str) -> object:
         raise Refused(f"parameter {name} of notebook {notebook.stem} is of type "
                       f"{parameter.annotation}, not {text!r}") from None
     path = Path(os.path.expanduser(text)).resolve()  # because the notebook runs in another folder
-    is_model = name.endswith("_model") and path.is_dir()  # or it is the name of a model
+    is_model = name.endswith("_model") and path.is_dir()  # else it's a model's name
     return str(path) if text and (name.endswith(PATH_PARAMETERS) or is_model) else text
 
 
@@ -163,7 +163,7 @@ def read_results(notebooks: Sequence[Notebook], profile: Profile) -> list[dict[s
 
 
 def metrics_table(results: Sequence[dict[str, Any]]) -> str:
-    """Each metric, its value and the range to expect; last the sum of times and the peak memory."""
+    """Tabulate each metric with its value and expected range, then total time and peak memory."""
     rows = [("notebook", "metric", "value", "unit", "expected", "")]
     for result in results:
         for m in result["metrics"]:
@@ -188,7 +188,7 @@ def _expected(metric: dict[str, Any]) -> tuple[str, str]:
 
 
 def _columns(rows: Sequence[Sequence[str]], right: int = -1) -> str:
-    """Rows of text with their columns under one another; ``right`` is the one to align there."""
+    """Align the columns of rows of text to the left, but column ``right`` to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     cells = [[cell.rjust(width) if i == right else cell.ljust(width)
               for i, (cell, width) in enumerate(zip(row, widths))] for row in rows]
@@ -196,7 +196,7 @@ def _columns(rows: Sequence[Sequence[str]], right: int = -1) -> str:
 
 
 def listing(notebooks: Sequence[Notebook], profiles: Sequence[Profile]) -> str:
-    """For each notebook its title, its parameters, and its time on each profile that has run."""
+    """List each notebook's title, parameters, and time on each profile that has run."""
     blocks = []
     for notebook in notebooks:
         parameters = notebook.parameters.values()

@@ -1,4 +1,4 @@
-"""Sliders and search boxes, where there is somebody to move them."""
+"""Sliders, menus and search boxes, for a reader who can use them."""
 
 import io
 import os
@@ -6,21 +6,21 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-HEADLESS = "SAPBERT_HEADLESS"  # the runner sets it: nobody is there to play
+HEADLESS = "SAPBERT_HEADLESS"  # set by the runner, where nobody can play
 
 
 def play(draw: Callable[..., Any], **controls: Any) -> None:
     """Call ``draw`` again whenever a control moves, and show what it returns: a figure, or a table.
 
     Args:
-        draw: its defaults are where the controls begin.
-        controls: for each of its parameters what ipywidgets makes a control of: a slider of
-            ``(0.0, 0.5, 0.05)``, from, to and by; a menu of a list; a text field of a string.
+        draw: takes the values of the controls, which begin at its defaults.
+        controls: (from, to, step) for a slider, a list for a menu, or a string for a text field.
     """
     from IPython.display import Image, Markdown, display
 
     if os.environ.get(HEADLESS):
-        display(Markdown("*Here you can move sliders if you run this notebook in JupyterLab.*"))
+        display(Markdown("*Run this notebook in JupyterLab to play with this: a slider, menu or "
+                         "search box appears here.*"))
         return
     from ipywidgets import interact
     from matplotlib.figure import Figure
@@ -33,4 +33,4 @@ def play(draw: Callable[..., Any], **controls: Any) -> None:
         made.savefig(picture)
         return Image(picture.getvalue(), format="png", alt="redrawn for your settings")
 
-    interact(wraps(draw)(shown), **controls)  # the defaults come along
+    interact(wraps(draw)(shown), **controls)  # ``wraps`` passes on the defaults

@@ -1,6 +1,6 @@
 """Every figure of the course: plain arrays and tables in, a matplotlib Figure out.
 
-One house style: white face, Okabe-Ito colours with marker shapes, a title that says the finding.
+All have one style: white background, Okabe-Ito colours, marker shapes, the finding as the title.
 """
 
 import html
@@ -14,9 +14,9 @@ from matplotlib import colors, patches, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe-Ito, with wine in place of its yellow, which is lost on white
+# Okabe-Ito, with wine instead of its yellow, which is hard to see on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # for readers who cannot tell the colours
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # for readers who can't tell the colours apart
 BACKGROUND = "other"  # the group of a map's names that are drawn small and grey
 STYLE = {"figure.dpi": 110, "figure.facecolor": "white", "axes.spines.top": False,
          "axes.spines.right": False, "axes.labelsize": 10, "font.size": 10,
@@ -25,7 +25,7 @@ STYLE = {"figure.dpi": 110, "figure.facecolor": "white", "axes.spines.top": Fals
 
 def _figure(title: str, width: float = 8.0, height: float = 4.5,
             panels: Collection[str] = ()) -> tuple[Figure, list[Axes]]:
-    """A figure with one place to draw, or with one for each name of ``panels``."""
+    """Make a figure with one panel, or with one for each name of ``panels``."""
     columns = len(panels) or 1
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -49,7 +49,7 @@ def bars(values: Mapping[str, float], title: str, xlabel: str,
     for x, (low, high) in intervals.items():
         axes.plot([low, high], [x, x], color="black", linewidth=1.5, marker="|")
     for x in labels:
-        # the number stands beyond the bar and its interval, on the side to which the bar points
+        # put the number past the bar and its interval, on the side to which the bar points
         ends = [values[x], *intervals.get(x, ())]
         end, shift, side = (max(ends), 5, "left") if values[x] >= 0 else (min(ends), -5, "right")
         axes.annotate(number.format(values[x]), (end, x), xytext=(shift, 0),
@@ -111,7 +111,7 @@ def counts(values: Sequence[int], title: str, xlabel: str, ylabel: str) -> Figur
 
 def heatmap(table: pd.DataFrame, title: str, label: str, number: str = "{:.1f}",
             outline: np.ndarray | None = None) -> Figure:
-    """A table as coloured cells with their numbers; ``label`` says what these are.
+    """Draw a table as coloured cells with their numbers; ``label`` says what the numbers are.
 
     Cells that are true in ``outline``, (rows, columns) bool, are framed in orange.
     """
@@ -123,7 +123,7 @@ def heatmap(table: pd.DataFrame, title: str, label: str, number: str = "{:.1f}",
     axes.set_yticks(range(rows), table.index)
     for (i, j), value in np.ndenumerate(values):
         red, green, blue, _ = image.to_rgba(value)
-        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5  # as bright as the eye sees it
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5  # brightness as the eye sees it
         axes.text(j, i, number.format(value), ha="center", va="center", fontsize=9,
                   color="white" if dark else "black")
         if outline is not None and outline[i, j]:
@@ -139,8 +139,8 @@ def matrices(panels: Mapping[str, np.ndarray], title: str, kinds: Sequence[str],
              label: str = "") -> Figure:
     """Square matrices side by side, panel title -> (n, n).
 
-    Whole numbers are coloured cells: 0 is white, 1 and on are what ``kinds`` names. Other numbers
-    run from light to dark, with a bar named ``label``.
+    Whole numbers become coloured cells: white for 0, and the colours of ``kinds`` from 1 on. Other
+    numbers run from light to dark, with a colour bar named ``label``.
     """
     figure, axes = _figure(title, 0.9 + 3.6 * len(panels), 4.5, panels)
     shades = ["white", COLOURS[0], COLOURS[4], *COLOURS[5:]]
@@ -161,7 +161,7 @@ def maps(panels: Mapping[str, np.ndarray], groups: Sequence[str], title: str,
          captions: Mapping[str, str] | None = None) -> Figure:
     """Maps of the same n names side by side, panel title -> (n, 2), coloured by ``groups`` (n,).
 
-    At most eight groups beside ``BACKGROUND``. The captions stand below the panels.
+    There may be eight groups besides ``BACKGROUND``. The captions go below the panels.
     """
     figure, axes = _figure(title, 5.2 * len(panels), 5.6, panels)
     group_of = np.asarray(groups)
@@ -205,6 +205,6 @@ def interactive_map(panels: Mapping[str, np.ndarray], names: Sequence[str], cuis
             "colours": [COLOURS[i % len(COLOURS)] for i in range(len(labels))],
             "captions": dict(captions or {})}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    text = text.replace("</", "<\\/")  # or a name that holds </script> would end the data
+    text = text.replace("</", "<\\/")  # else a name with </script> in it would end the data
     page = (Path(__file__).parent / "webmap.html").read_text(encoding="utf-8")
     return page.replace("{{title}}", html.escape(title)).replace("{{data}}", text)

@@ -35,11 +35,11 @@ class Profile:
     pooling: str = "mean"  # the small models were built for it; "cls" is the papers' choice
     sampling: str = "concepts"  # each concept once; "pairs", as upstream, some fifty times
     dropout: float = 0.0  # none, because a short run is far from fitting its data
-    freeze_layers: int = 0  # of the English model: training only the upper ones buys more steps
+    freeze_layers: int = 0  # of the English model: training only the upper ones allows more steps
     mixture: str = ""  # shares of concepts by source in a short English run, such as HPO:0.8
     freeze_word_embeddings: bool = True  # multilingual: 250,000 are too many to train on a CPU
     max_queries: int | None = None  # queries per benchmark and language
-    dictionary_names: int | None = None  # of chemicals, of drugs and of ICD-11, the right included
+    dictionary_names: int | None = None  # of chemicals, drugs and ICD-11, with the right answers
     map_names: int = 10000  # names on a map of the embedding space
     folder: Path = field(default=Path(), compare=False)  # where the run writes
 
@@ -82,11 +82,11 @@ PROFILES = {profile.name: profile for profile in (
 
 def get_profile(name: str = "", english_model: str = "", multilingual_model: str = "",
                 **sizes: int) -> Profile:
-    """The profile of that name; without one, that of ``$SAPBERT_PROFILE``, else ``demo``.
+    """Return the profile of that name; without one, that of ``$SAPBERT_PROFILE``, else ``demo``.
 
     Its run folder is ``runs/<name>`` in the repository, or below ``$SAPBERT_RUNS`` if that is set.
     The base models (as ``load_encoder`` takes them) and the sizes (fields of :class:`Profile`)
-    replace the profile's own, unless they are empty or 0. An unknown name is a ``ValueError``.
+    replace the profile's own, unless they are empty or 0. Raises ``ValueError`` on an unknown name.
     """
     name = name or os.environ.get("SAPBERT_PROFILE", "") or "demo"
     if name not in PROFILES:

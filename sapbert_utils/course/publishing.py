@@ -1,4 +1,4 @@
-"""Put the outputs of a finished run into the committed notebooks: what is shown is what was run."""
+"""Copy the outputs of a finished run into the committed notebooks, which show what was run."""
 
 import re
 import shutil
@@ -27,10 +27,10 @@ _HOMES = r"/home/\w|/Users/\w|[A-Z]:\\+Users\\+|/ipykernel_\d+/"
 
 
 def publish(notebooks: Sequence[Notebook], profile: Profile, figures: Path, say: Say) -> list[Path]:
-    """Write a run's outputs into its notebooks, its gallery into ``figures``; returns the paths.
+    """Write a run's outputs into its notebooks, its gallery into ``figures``; return the paths.
 
-    The worked answers in ``solutions/`` are run on what the notebooks left, and written too.
-    Nothing is replaced when the run is not up to date, an output is unfit or an answer fails.
+    Also run the worked answers in ``solutions/`` on the notebooks' results, and write their
+    outputs. Replace nothing if the run isn't up to date, an output is unfit or an answer fails.
     """
     hashes: dict[Path, str] = {}
     for notebook in notebooks:
@@ -84,7 +84,7 @@ def published(notebook: Notebook, profile: Profile) -> str:
         cell.outputs = [output for output in source.outputs if not _is_progress(output)]
         for output in cell.outputs:
             if output.output_type == "execute_result":
-                output.execution_count = count  # as the cell: papermill's cell had shifted it
+                output.execution_count = count  # the cell's: papermill's own had shifted it
     for cell in page.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
@@ -112,7 +112,7 @@ def _is_progress(output: Mapping[str, Any]) -> bool:
 def faults(notebook: Mapping[str, Any], folders: Sequence[Path] = ()) -> list[str]:
     """What makes a notebook's outputs unfit to be shown: errors, stderr, paths of this machine."""
     found = []
-    # of a whole name: a folder /srv/run is not in /srv/runs; "/" would be in every path
+    # match whole names: /srv/run is not in /srv/runs, and "/" would be in every path
     names = [rf"(?<![\w.]){re.escape(str(f))}(?![\w-])" for f in folders if len(f.parts) > 1]
     paths = re.compile("|".join([_HOMES, *names]))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

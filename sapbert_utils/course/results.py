@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..files import sha256, whole_file, write_json
 from .profiles import Profile
 
-if TYPE_CHECKING:  # its import takes a second, and most of the runner does without
+if TYPE_CHECKING:  # importing it takes a second, and most of the runner doesn't need it
     from matplotlib.figure import Figure
 
 SLIDE = 1920  # pixels from side to side
@@ -26,9 +26,9 @@ def machine() -> dict[str, Any]:
     """The machine of this run, as results.json names it."""
     import torch
 
-    info = Path("/proc/cpuinfo")  # on Linux ``platform.processor`` gives the architecture alone
+    info = Path("/proc/cpuinfo")  # on Linux ``platform.processor`` only gives the architecture
     names = re.findall(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
-    bound = hasattr(os, "sched_getaffinity")  # perhaps to a few cores; macOS cannot tell
+    bound = hasattr(os, "sched_getaffinity")  # perhaps to a few cores; macOS can't tell
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -58,7 +58,7 @@ class Run:
             "peak_memory_mb": 0.0, "metrics": []}
 
     def _relative(self, path: Path) -> str:
-        """The path below the run folder; of a file from elsewhere, the name without its folders."""
+        """Return the path below the run folder, or the bare name of a file from elsewhere."""
         # not ``resolve``: the runs of a grid read the base run's files through links of their own
         path, folder = Path(os.path.abspath(path)), self.profile.folder
         below = path.is_relative_to(folder)
@@ -77,7 +77,7 @@ class Run:
         return Path(path)
 
     def trained(self, recipe: str, released: str, asked: str = "") -> str:
-        """The model to use, as ``load_encoder`` takes it, and say which in the record.
+        """Return the model to use, as ``load_encoder`` takes it, and record it.
 
         It is the one that was ``asked`` for, else the one that notebook 03 trained in this run by
         ``recipe``, else the ``released`` one that ships with the course.
@@ -86,7 +86,7 @@ class Run:
         name = asked or (str(folder) if folder.is_dir() else released)
         if name == str(folder):
             self.input(folder, "03_pretrain_by_self_alignment")
-        elif not asked:  # once there is one, this notebook is out of date
+        elif not asked:  # once 03 trains one, this notebook is out of date
             self.record["inputs"][self._relative(folder)] = "missing"
         self.record["parameters"][f"model for {recipe}"] = Path(name).name
         return name
@@ -99,7 +99,7 @@ class Run:
     def figure(self, figure: "Figure", name: str, alt: str, gallery: bool = True) -> None:
         """Save ``figures/<name>.png`` and show it in the notebook, with its alternative text.
 
-        A later figure of the same name takes the earlier one's place on the page. One for the
+        A later figure of the same name replaces the earlier one on the page. A figure for the
         ``gallery`` is also saved at the width of a slide, in ``figures/slides``; publishing a run
         copies these to the repository's figures.
         """
@@ -130,7 +130,7 @@ class Run:
                expected: tuple[float | None, float | None] | None = None, unit: str = "") -> float:
         """Record and return a number, with the range to expect; an open end is ``None``."""
         if self.profile.altered:
-            expected = None  # nobody has measured it with these base models or sizes
+            expected = None  # no range was measured for these base models or sizes
         self.record["metrics"].append({"name": name, "value": round(float(value), 4), "unit": unit,
                                        "expected": list(expected) if expected else None})
         return value

@@ -31,7 +31,7 @@ class Failed(Exception):
 
 def run_all(notebooks: Sequence[Notebook], parameters: Sequence[Values], profile: Profile,
             force: bool, say: Say) -> None:
-    """Run in order what is not up to date, or all with ``force``; stop at the first failure."""
+    """Run, in order, what isn't up to date, or all with ``force``; stop at the first failure."""
     hashes: dict[Path, str] = {}
     with _alone(profile.folder, say):
         for notebook, values in zip(notebooks, parameters, strict=True):
@@ -46,14 +46,14 @@ def run_all(notebooks: Sequence[Notebook], parameters: Sequence[Values], profile
 def run_grid(notebook: Notebook, parameters: Sequence[Values], profile: Profile, say: Say) -> Path:
     """Run one notebook for each set of parameters, in run folders below ``grid/<notebook>``.
 
-    Returns ``table.csv`` there: for each run a row with its parameters and metrics.
+    Return ``table.csv`` there, with a row of parameters and metrics for each run.
     """
     folder = profile.folder / "grid" / notebook.stem
     target, rows = folder / "table.csv", []
     with _alone(folder, say):
         for values in parameters:
             label = " ".join(f"{name}={value}" for name, value in values.items())
-            # one name, which no slash leads elsewhere, and which is not too long for a disk
+            # one name: without slashes, and not too long for the disk
             below = folder / label.replace("%", "%25").replace("/", "%2F")[-200:]
             one = replace(profile, folder=below / profile.name)
             _link_inputs(notebook, profile, one)
@@ -73,13 +73,13 @@ def run_grid(notebook: Notebook, parameters: Sequence[Values], profile: Profile,
 
 
 def _link_inputs(notebook: Notebook, base: Profile, one: Profile) -> None:
-    """Let the run ``one`` read what other notebooks wrote into ``base``, by a link for each file.
+    """Link each file that other notebooks wrote into ``base``, for the run ``one`` to read.
 
-    A link to a folder, or to what this notebook writes itself, would let it write into ``base``.
+    Link no folders, and nothing that this notebook writes: it could then write into ``base``.
     """
     for path in [*one.data.rglob("*"), *one.models.rglob("*")]:
         if path.is_symlink():
-            path.unlink()  # of the last grid
+            path.unlink()  # from the last grid
     outputs = {"data/vectors"}  # a cache whose files are named by their content
     for path in base.results.glob("*.json"):
         if path.stem != notebook.stem:
@@ -100,15 +100,15 @@ def _alone(folder: Path, say: Say) -> Iterator[None]:
         lock = open(folder / ".lock", "w")
     except OSError as error:
         raise Refused(f"the run folder {folder} cannot be written ({error.strerror}); "
-                      "set SAPBERT_RUNS to a folder that can") from error
+                      "set SAPBERT_RUNS to a folder of yours") from error
     with lock:  # the system releases it when the process ends, however it ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another command runs in {folder}: waiting for its end\n")
+            say(f"another command is running in {folder}: waiting for it to end\n")
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError:
-            say(f"the disk of {folder} has no locks: run one command at a time\n")
+            say(f"the disk of {folder} can't lock files: run one command at a time\n")
         yield
 
 
@@ -119,7 +119,7 @@ def _run_one(notebook: Notebook, parameters: Values, profile: Profile, say: Say)
     failed = profile.notebooks / f"{notebook.stem}.failed.ipynb"
     profile.notebooks.mkdir(parents=True, exist_ok=True)
     failed.unlink(missing_ok=True)
-    stamp = fingerprint(notebook, parameters)  # now: code that changes meanwhile makes it stale
+    stamp = fingerprint(notebook, parameters)  # now: a change during the run makes it stale
     last = _modified(notebook.results(profile))
     try:
         _execute(notebook, partial, {"profile": profile.name, **parameters}, profile)
@@ -165,7 +165,7 @@ def _execute(notebook: Notebook, target: Path, parameters: Values, profile: Prof
                 except RuntimeError as error:
                     if not str(error).startswith(NOT_STARTED):
                         raise
-                    # no cell has run: another program took the port that was meant for the kernel
+                    # no cell has run: another program took the port of the kernel
                     if last:
                         raise Failed(f"  notebook  {notebook.path}\n  error     no kernel started: "
                                      f"run again ({error})") from None
@@ -178,13 +178,13 @@ def _execute(notebook: Notebook, target: Path, parameters: Values, profile: Prof
 
 
 def _failure(notebook: Notebook, executed: Path, error: Any) -> str:
-    """What papermill's error says to a reader: the cell, the error, the end of its traceback."""
+    """Tell a reader what papermill's error says: the cell, the error, the traceback's end."""
     cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
     # papermill puts two cells before the failing one, and its own cell with the parameters
     added = {"papermill-error-cell-tag", "injected-parameters"}
     before = [cell["metadata"].get("tags", []) for cell in cells[: error.cell_index + 2]]
     place = sum(added.isdisjoint(tags) for tags in before) + 1
-    trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))  # its colours
+    trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))  # no colours
     first = f"{error.ename}: {error.evalue}".splitlines()[0] if error.evalue else error.ename
     last = "".join(f"\n    {line}" for line in trace.rstrip().splitlines()[-8:])
     return (f"  notebook  {notebook.path}\n  cell      {place}, marked In [{error.exec_count}]\n"
@@ -193,7 +193,7 @@ def _failure(notebook: Notebook, executed: Path, error: Any) -> str:
 
 @contextmanager
 def _kernel(profile: Profile) -> Iterator[None]:
-    """Let ``python3`` be a kernel of this very interpreter that knows the folders of the run."""
+    """Make ``python3`` a kernel of this interpreter that knows the folders of the run."""
     from ipykernel.kernelspec import get_kernel_dict
 
     native = get_kernel_dict()
@@ -203,13 +203,13 @@ def _kernel(profile: Profile) -> Iterator[None]:
     for variable in ("SAPBERT_BENCHMARKS", "SAPBERT_CACHE"):
         folder = named_folder(variable)  # absolute, because the notebook runs in another folder
         environment |= {variable: str(folder)} if folder else {}
-    # the level is that of the kernel's own messages, such as that it was shut down
+    # this silences the kernel's own messages, such as the one about its shutdown
     command = [sys.executable, *native["argv"][1:], "--log-level=CRITICAL"]
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory() as place:
         write_json(Path(place) / "kernels" / "python3" / "kernel.json",
                    {**native, "argv": command, "env": environment})
-        # another kernel may be registered under that name: the first folder counts
+        # another kernel may have that name: the first folder wins
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [place, before]))
         try:
             yield

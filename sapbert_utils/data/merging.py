@@ -22,10 +22,10 @@ class Placed(NamedTuple):
 
 
 class Index:
-    """Who has a name: a concept, or a term of a vocabulary. Brands have none, as they never merge.
+    """The owner of each name: a concept or a vocabulary's term. No brand, as brands never merge.
 
-    The key of a name is its semantic group and the name in lower case. It belongs to one owner, or
-    to several; then its owner is "".
+    The key of a name is its semantic group and the name in lower case. If it has several owners,
+    its owner is "".
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Index:
 
 def join(placed: Sequence[Placed], vocabularies: Iterable[Sequence[Term]],
          ways: Collection[str] = WAYS) -> list[Placed]:
-    """Place the terms of vocabularies, one after the other: in a concept that is there, or alone.
+    """Place the terms of one vocabulary after the other: in an existing concept, or alone.
 
     Two ways lead to a concept. ``xref``: a term of the concept says that it equals this one, and
     they share a name. ``name``: they share an English name that belongs to no other concept and to
@@ -96,7 +96,7 @@ def _place(placed: Sequence[Placed], index: Index, terms: Sequence[Term],
 def _by_xref(placed: Iterable[Placed], terms: Iterable[Term]) -> Links:
     """Link the terms with the concepts that say they are equal, and that share a name with them."""
     new = {term.code: term for term in terms if term.source == "MSH"}
-    # A link that no name supports counts, too: it makes the others of its ends ambiguous.
+    # A link without a shared name counts, too: it makes the other links of its ends ambiguous.
     links = _one_to_one({(code, row.concept) for row in placed for code in row.term.mesh
                          if code in new})
     linked = {concept for _, concept in links}
@@ -109,7 +109,7 @@ def _by_xref(placed: Iterable[Placed], terms: Iterable[Term]) -> Links:
 
 
 def _by_name(index: Index, own: Index) -> Links:
-    """Link the terms and the concepts that alone have a name, the preferred one of either."""
+    """Link a term and a concept if only they have a name, and it is preferred in one of them."""
     return {(code, index.owner[key]) for key, code in own.owner.items()
             if code and index.owner.get(key)
             and (key in own.preferred or key in index.preferred)}

@@ -168,7 +168,7 @@ def _rf2_rows(folder: Path, kind: str, wanted: Sequence[str],
         missing = [column for column in columns if column not in header]
         if missing:
             raise ValueError(f"{path}, line 1: no column {missing[0]!r}: "
-                             f"this is no RF2 file, or a damaged one")
+                             f"this isn't an RF2 file, or it is damaged")
         at = [header.index(column) for column in columns]
         for number, line in enumerate(lines, 2):
             fields = line.rstrip("\r\n").split("\t")

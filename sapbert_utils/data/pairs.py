@@ -90,7 +90,7 @@ def write_pairs(pairs: Names, path: Path | str) -> Path:
             checked.write_csv(str(partial), header=False, sep="\x01", quotechar="", escapechar="")
     except duckdb.InvalidInputException as error:
         raise ValueError(
-            f"{path}: {error} holds or touches || or a line end, or lacks a value; "
+            f"{path}: {error} contains or touches || or a line end, or lacks a value; "
             f"use clean_names") from error
     return Path(path)
 

@@ -134,7 +134,7 @@ def _reason(raw: bytes, name: str) -> str:
     if len(fields) != wanted + 1 or fields[-1]:  # the last | leaves an empty field behind it
         return f"{len(fields) - 1} fields where {name} has {wanted}, each closed by |"
     if not re.fullmatch(CUI, fields[0], re.ASCII):
-        return f"{fields[0]!r} is no CUI (C and seven digits)"
+        return f"{fields[0]!r} is not a CUI (C and seven digits)"
     if "\r" in text or "\x01" in text:  # the engine would end the line or the column there
         return "a carriage return or \\x01 inside the line"
     return ""
@@ -156,7 +156,7 @@ def _read(folder: Path | str, name: str, columns: dict[str, str], on_bad_line: s
         if bad := next(bad_lines(folder, name), None):
             raise ValueError(
                 f"{bad.path}, line {bad.number}: {bad.reason}; content: {bad.content!r}. "
-                f"Mend the line, or leave such lines out with on_bad_line=skip") from error
+                f"Fix the line, or leave such lines out with on_bad_line=skip") from error
     # No line is at fault. The engine may want the same end of all lines, which a copy gives it.
     try:
         return _kept(_fitting(parts, name), name, columns, where)
@@ -210,7 +210,7 @@ def whole_lines(paths: Sequence[Path]) -> str:
 
 
 def limit_memory(gigabytes: float, spill: Path | str) -> None:
-    """Limit the engine's memory (in units of 10**9 bytes); the folder ``spill`` takes the rest."""
+    """Limit the engine's memory (in units of 10**9 bytes); the rest goes to folder ``spill``."""
     duckdb.sql(f"SET memory_limit = '{gigabytes} GB'")
     duckdb.sql(f"SET temp_directory = {quoted(str(spill))}")
 

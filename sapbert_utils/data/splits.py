@@ -39,9 +39,10 @@ def icd10_part(code: str) -> str:
 def part_of(term: Term) -> str:
     """Return the part of a term that may be asked for: ``test``, ``dev`` or ``train``.
 
-    Of ICD-10 and ICD-11, one block in ten is test and one in ten is dev. Of the chemicals among
-    MeSH's records with several names, one in a hundred is. Of the few essential medicines, and of
-    the substances with brands, three fifths are test and one fifth is dev.
+    In ICD-10 and ICD-11, one block in ten is test and one in ten is dev. Among MeSH's records of
+    chemicals with several names, one in a hundred is test and one in a hundred is dev. Among the
+    few essential medicines, and the substances with brands, three fifths are test and one fifth is
+    dev.
     """
     if term.source == "ICD10":
         return icd10_part(term.code)
@@ -69,8 +70,8 @@ READERS = VOCABULARIES | {"ICD10": read_icd10}
 def held_out(benchmarks: Iterable[str]) -> tuple[set[str], set[tuple[str, str]]]:
     """Return what training must not see: names in lower case, and (source, code).
 
-    They are the dev and test terms of the benchmarks, in every language. Of drugs they are the
-    brands alone, because a substance may be known by all of its other names.
+    They are the dev and test terms of the benchmarks, in every language. For drugs, only the brands
+    are held out, because training may see all other names of a substance.
 
     Args:
         benchmarks: some of :data:`ENGLISH` and :data:`MULTILINGUAL`.
@@ -84,7 +85,7 @@ def held_out(benchmarks: Iterable[str]) -> tuple[set[str], set[tuple[str, str]]]
 def concepts_of(names: Names, codes: set[tuple[str, str]]) -> set[str]:
     """Return the concepts that carry one of the codes (source, code).
 
-    Of ICD-10, the block of a code decides: a release may have codes of that block that are not in
+    For ICD-10, the block of a code decides: a release may have codes of that block that are not in
     ``codes``, and it writes them with a dot.
     """
     sources = ", ".join(quoted(source) for source in sorted({source for source, _ in codes}))

@@ -14,7 +14,7 @@ from typing import TextIO
 
 import pandas as pd
 
-LONGEST = 1 << 27  # letters a cell may have; an unclosed quotation mark cannot fill the memory
+LONGEST = 1 << 27  # letters a cell may have, so that an unclosed quotation mark can't fill memory
 CHUNK = 250  # rows parsed at a time; with more of them alive the garbage collector slows down
 FRAME = 10_000  # rows of a data frame at a time
 
@@ -98,7 +98,7 @@ class _LineFeeds:
 
 
 def _rows(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a file as they stand, each with the line on which it begins."""
+    """Yield the rows of a file as they are, each with the line on which it begins."""
     if codecs.lookup(encoding).name == "utf-8":
         encoding = "utf-8-sig"  # takes a byte order mark off, if there is one
     with open(path, encoding=encoding, newline="") as lines:
@@ -138,7 +138,7 @@ def _check_header(header: Sequence[str], columns: Sequence[str], where: str) -> 
 
 
 def _bad_line(path: Path, encoding: str) -> int:
-    """The first line that is not in this encoding. Rows cannot tell: text is decoded ahead."""
+    """Find the first line that isn't in this encoding. Rows can't tell: text is decoded ahead."""
     decoder = codecs.getincrementaldecoder(encoding)()
     number = 1
     with open(path, "rb") as lines:

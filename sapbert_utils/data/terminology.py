@@ -22,8 +22,8 @@ def open_concepts(vocabularies: Iterable[str] = (), ways: Collection[str] = WAYS
     A term with exactly one CUI is that concept. A term with several CUIs is dropped, because its
     cross-references can't all mean the same. A term without a CUI keeps its code in HPO, MONDO and
     ICD-10; in DOID and EFO it is left out, because MONDO covers them. An ICD-10 code becomes a CUI
-    if its English name belongs to exactly that one. How the terms of the other vocabularies find
-    a concept, :func:`.merging.join` says.
+    if its English name belongs to exactly that one. :func:`.merging.join` says how the terms of the
+    other vocabularies find a concept.
 
     Args:
         vocabularies: keys of :data:`.open_data.vocabularies.VOCABULARIES`, such as ``MSH``.
@@ -65,12 +65,12 @@ def open_terms(vocabularies: Iterable[str] = (), ways: Collection[str] = WAYS) -
 
 def open_names(sources: Collection[str] = (), languages: Collection[str] = ("ENG",),
                lower: bool = True) -> pd.DataFrame:
-    """The names to link to: those of :func:`open_concepts`, layperson names among them.
+    """Return the names to link to: those of :func:`open_concepts`, layperson names included.
 
     Args:
         sources: SAB codes, such as HPO; empty: all.
         languages: LAT codes; empty: all.
-        lower: names of a concept that differ in their capitals alone count as one.
+        lower: names of a concept that differ only in their capitals count as one.
 
     Returns:
         The columns cui, name, types (TUI codes of the concept) and sources, the last two joined by
@@ -118,9 +118,9 @@ def write_mrconso(names: pd.DataFrame, folder: Path | str) -> Path:
     """Write a table of names as ``folder/MRCONSO.RRF`` and return the path of the file.
 
     LUI numbers the names in lower case, SUI the names and AUI the lines; the numbers have no
-    meaning outside this file. CVF, a flag that is the writer's own, says how the term found its
-    concept: 1 by a cross-reference, 2 by a name, empty in all other cases. A ``|`` in a name
-    becomes ``/``, because it would end the field.
+    meaning outside this file. CVF, a flag whose meaning the writer decides, says how the term found
+    its concept: 1 by a cross-reference, 2 by a name, empty otherwise. A ``|`` in a name becomes
+    ``/``, because it would end the field.
 
     Args:
         names: the columns of :func:`open_terms`; merged may be missing.

@@ -1,4 +1,4 @@
-"""What a string knows: systems without a trained encoder, and one that adds strings to an encoder.
+"""Systems that compare strings, without a trained encoder, and one that adds strings to an encoder.
 
 Each function takes the names of a dictionary and returns a ``Rank`` for :func:`.protocols.predict`.
 """
@@ -68,7 +68,7 @@ def hybrid(names: Sequence[str], vectors: np.ndarray, embed: Callable[[Sequence[
     """Letters and meaning: ``weight`` times the TF-IDF cosine, plus the cosine of an encoder.
 
     Args:
-        vectors: (n, d) of the names, by that encoder.
+        vectors: (n, d) vectors of the names, from that encoder.
         embed: the encoder: texts -> (texts, d).
     """
     letters, meaning = tfidf_scores(names), _unit(vectors).T
@@ -80,7 +80,7 @@ def hybrid(names: Sequence[str], vectors: np.ndarray, embed: Callable[[Sequence[
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    # a vector of zeros stays one
+    # a vector of zeros stays zero
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
 
 

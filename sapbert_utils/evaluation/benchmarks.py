@@ -61,7 +61,7 @@ class Benchmark:
 def hpo_layperson(max_names: int | None = None) -> Benchmark:
     """HPO's layperson synonyms, to be linked to the clinical names of its terms, all lower-cased.
 
-    A layperson synonym that is also a clinical name is left out, because it asks nothing.
+    A layperson synonym that is also a clinical name is left out, as a look-up would answer it.
 
     Args:
         max_names: keep a fixed part of the dictionary and the queries that it can answer.
@@ -75,7 +75,7 @@ def hpo_layperson(max_names: int | None = None) -> Benchmark:
     if max_names:  # by a hash, so that the choice does not depend on the order of the terms
         kept = sorted(clinical, key=lambda name: stable_hash(min(clinical[name])))[:max_names]
         clinical = {name: clinical[name] for name in kept}
-    # a term whose names were all left out cannot be found, so nobody asks for it
+    # a term whose names were all left out can't be found, so don't ask for it
     answers = set().union(*clinical.values())
     queries = {}
     for name, codes in layperson.items():
@@ -95,8 +95,8 @@ def icd10_queries(part: str, max_queries: int | None = None,
 
     Args:
         part: train, dev or test (:func:`sapbert_utils.data.splits.icd10_part`).
-        max_queries: at most so many in each language.
-        max_names: keep only so many English names, those that answer a query first.
+        max_queries: the most queries in each language.
+        max_names: the most English names to keep; those that answer a query come first.
     """
     terms = list(read_icd10())
     english = [(term.names[0][0], term.code) for term in terms]
@@ -125,7 +125,7 @@ def chemical_names(part: str, max_names: int | None = None) -> Benchmark:
 
     Args:
         part: train, dev or test.
-        max_names: keep so many names, the other names of the queries' records first.
+        max_names: the most names to keep; the other names of the queries' records come first.
     """
     queries: dict[str, set[str]] = {}
     names: dict[str, set[str]] = defaultdict(set)
@@ -200,7 +200,7 @@ def _against(queries: dict[str, dict[str, set[str]]], names: dict[str, set[str]]
              max_names: int | None) -> list[Benchmark]:
     """Queries with their codes, by label, against names with theirs, the same for all labels.
 
-    A query that is a name asks nothing and is left out.
+    A query that is itself one of the names is left out.
     """
     asked = {label: {query: codes for query, codes in own.items() if query not in names}
              for label, own in queries.items()}

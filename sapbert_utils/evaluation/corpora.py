@@ -1,4 +1,4 @@
-"""Readers of the gold corpora of the papers, from the reader's own folder or fetched as pinned."""
+"""Read the papers' gold corpora, from the reader's own folder or fetched from pinned addresses."""
 
 import gzip
 import os
@@ -34,7 +34,7 @@ NO_CONCEPT = ("", "-", "-1", "None")  # in place of a concept, where the annotat
 def find_corpus(name: str) -> Path:
     """The folder of a corpus: below ``$SAPBERT_BENCHMARKS``, else where `fetch_corpus` put it.
 
-    Raises ``FileNotFoundError`` that says how to get it.
+    Raises a ``FileNotFoundError`` that says how to get it.
     """
     folders = [cache_dir() / "benchmarks"]  # a corpus that the reader's folder lacks may be here
     own = os.environ.get("SAPBERT_BENCHMARKS")
@@ -48,10 +48,10 @@ def find_corpus(name: str) -> Path:
 
 
 def fetch_corpus(name: str) -> Path:
-    """Download the pinned files of a corpus into the cache; returns its folder.
+    """Download the pinned files of a corpus into the cache; return its folder.
 
     Each file is checked by SHA-256. The folder appears when all files are there. Raises
-    ``ValueError`` for a corpus without a public address, ``OSError`` when a file cannot be had.
+    ``ValueError`` for a corpus without a public address, ``OSError`` if a file can't be fetched.
     """
     wanted = []
     for line in REGISTRY.read_text(encoding="utf-8").splitlines():
@@ -64,13 +64,13 @@ def fetch_corpus(name: str) -> Path:
     target = cache_dir() / "benchmarks" / name
     if target.is_dir():
         return target
-    # a folder that stays: what came before an interruption is not fetched again
+    # this folder stays, so that files from before an interruption aren't fetched again
     partial = cache_dir() / "partial-benchmarks" / name
     for digest, path, url in wanted:
         file = partial / Path(path).relative_to(name)
         try:
             pooch.retrieve(url, f"sha256:{digest}", fname=file.name, path=file.parent)
-        except ValueError as error:  # the hash is another one; pooch keeps no such file
+        except ValueError as error:  # the hash differs; pooch doesn't keep such a file
             raise OSError(f"{url} is not the pinned file: {error}") from None
         except OSError as error:  # no network, no such address, no space
             raise OSError(f"{url} could not be fetched ({error}): connect to the network and run "
@@ -153,7 +153,7 @@ def read_pubtator(path: Path,
                   documents: Iterable[str | int] | None = None) -> list[tuple[str, str]]:
     """(mention, gold) of a PubTator file: MedMentions, or the raw NCBI-disease and BC5CDR.
 
-    Several concepts of one mention come joined by ``|``, without prefixes such as ``UMLS:``;
+    Several concepts of one mention are joined by ``|``, without prefixes such as ``UMLS:``;
     mentions without a concept are left out. Raises ``ValueError`` with file and line.
 
     Args:
@@ -182,7 +182,7 @@ def _is_annotation(row: Sequence[str]) -> bool:
     if len(row) not in (6, 7) or not (row[1].isdecimal() and row[2].isdecimal()):
         return False
     # BC5CDR names the parts of composite mentions in a seventh field. A tab inside the mention
-    # makes seven fields, too, and then its length does not fit.
+    # makes seven fields, too, but then its length doesn't fit.
     length = int(row[2]) - int(row[1])
     if len(row) == 6:  # or the mention has a tab, and no concept follows
         return length != len("\t".join(row[3:5]))
@@ -193,7 +193,7 @@ def read_medmentions(folder: Path, names: pd.DataFrame) -> Benchmark:
     """The test part of MedMentions (Mohan and Li 2019); score it with ``composite=False``.
 
     Args:
-        names: columns cui and name, of UMLS 2017AA. The original made them by notebook 01's path
+        names: columns cui and name, of UMLS 2017AA. The original made them as notebook 01 does,
             from all English names: 3,415,665 concepts.
     """
     test = [line for _, line in _lines(Path(folder, "corpus_pubtator_pmids_test.txt"))]
@@ -234,7 +234,7 @@ def _fields(path: Path, counts: Sequence[int]) -> Iterator[list[str]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, text) of each line of a UTF-8 file, gzipped or not, with or without a mark."""
+    """(number, text) of each line of a UTF-8 file, gzipped or not, with or without a BOM."""
     number, line = 0, b""
     try:
         with gzip.open(path) if Path(path).suffix == ".gz" else open(path, "rb") as lines:
@@ -245,5 +245,5 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte "
                          f"{error.start}): {line[:200]!r}; convert the file to UTF-8") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is cut or damaged behind line {number} ({error}): fetch it "
+        raise ValueError(f"{path} is cut or damaged after line {number} ({error}): fetch it "
                          f"again") from None

@@ -1,4 +1,4 @@
-"""Files of predictions: upstream's JSON, written and read."""
+"""Write and read files of predictions, in upstream's JSON."""
 
 import json
 from pathlib import Path
@@ -37,8 +37,9 @@ def write_predictions(predictions: Predictions, path: Path | str) -> Path:
 def read_predictions(path: Path | str) -> Predictions:
     """Read predictions of any system: upstream's JSON, or BioSyn's (``cui`` for ``labelcui``).
 
-    Identifiers may be numbers, and several of them a list. Labels in the file are not believed but
-    found again. Raises ``ValueError`` with file and query on what is malformed.
+    Identifiers may be numbers, and several of them a list. The labels in the file aren't trusted
+    but found again. Raises a ``ValueError`` that names the file and the query if something is
+    malformed.
     """
     try:
         queries = json.loads(Path(path).read_text(encoding="utf-8-sig"))["queries"]
@@ -71,7 +72,7 @@ def read_predictions(path: Path | str) -> Predictions:
         row[: len(part_rows)] = part_rows  # shorter lists end in -1
     names, concepts = zip(*rows, strict=True)
     benchmark = Benchmark(Path(path).stem, tuple(mentions), tuple(golds), names, concepts)
-    # who splits at "+" has written "|" for it, so a "+" that is left joins nothing
+    # a system that splits at "+" writes "|" for it, so a "+" that is left joins nothing
     plus = not any("+" in gold for gold in golds)
     return Predictions(benchmark, tuple(parts), candidates, plus)
 
@@ -87,5 +88,5 @@ def _identifiers(value: Any) -> str:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value

@@ -24,7 +24,7 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """For every part of every mention of a benchmark its ranked dictionary names."""
+    """The ranked dictionary names for every part of every mention of a benchmark."""
 
     benchmark: Benchmark
     parts: tuple[tuple[int, str], ...]  # (row of the query, text of the part), in order
@@ -65,7 +65,7 @@ def score(predictions: Predictions, protocol: str = "upstream", train: Benchmark
           terminology: Benchmark | None = None, only: np.ndarray | None = None) -> np.ndarray:
     """Rank (from 1) of the first right candidate of each query that the protocol counts, else 0.
 
-    Of a composite mention every part must be right, and the worst rank counts.
+    Every part of a composite mention must be right, and the worst rank counts.
 
     Args:
         train: the training part of the corpus, which ``unseen`` needs.
@@ -112,8 +112,8 @@ def score(predictions: Predictions, protocol: str = "upstream", train: Benchmark
 def first_hits(candidates: np.ndarray, concepts: Sequence[str], gold: Sequence[str]) -> np.ndarray:
     """Rank (from 1) of the first right candidate of each query, 0 where none is: (q,) int.
 
-    This is :func:`score` by upstream's protocol for answers that are no :class:`Predictions`: a
-    candidate is right when its concepts and the gold's, both split at ``|``, meet.
+    This is :func:`score` by upstream's protocol, for answers that aren't :class:`Predictions`. A
+    candidate is right if it shares a concept with the gold; both are split at ``|``.
 
     Args:
         candidates: (q, k) rows of ``concepts``, best first; -1 where there are no more.
@@ -129,7 +129,7 @@ def right_candidates(predictions: Predictions, strict: bool = False) -> np.ndarr
     of_parts = [query for query, _ in predictions.parts]
     if not strict:
         return _meet(predictions.candidates, benchmark.concepts, [golds[q] for q in of_parts])
-    # a name means all concepts of all rows in which it stands
+    # a name means all concepts of all rows in which it occurs
     same = _inseparable(benchmark.concepts)
     meanings: dict[str, set[str]] = defaultdict(set)
     for name, concepts in zip(benchmark.names, benchmark.concepts, strict=True):
@@ -144,7 +144,7 @@ def right_candidates(predictions: Predictions, strict: bool = False) -> np.ndarr
 
 def _meet(candidates: np.ndarray, concepts: Sequence[str], golds: Sequence[set[str]]) -> np.ndarray:
     """(q, k) boolean: the candidate shares a concept with the gold of its row."""
-    # only what is a candidate is split: a dictionary may hold millions of names
+    # split only candidates, because a dictionary may hold millions of names
     split = {row: concepts[row].split("|") for row in np.unique(candidates).tolist()}
     right = [[row >= 0 and not gold.isdisjoint(split[row]) for row in rows]
              for rows, gold in zip(candidates.tolist(), golds, strict=True)]
@@ -152,9 +152,9 @@ def _meet(candidates: np.ndarray, concepts: Sequence[str], golds: Sequence[set[s
 
 
 def _inseparable(concepts: Sequence[str]) -> dict[str, str]:
-    """Identifier -> the identifier that stands beside it in each of its rows, else itself.
+    """Map each identifier to the one that is beside it in all of its rows, else to itself.
 
-    Such two are identifiers of one concept. Of several the most frequent is taken, so that all of
+    Two such identifiers mean one concept. Among several, the most frequent is taken, so that all of
     them lead to the same.
     """
     rows = defaultdict(list)
@@ -170,7 +170,7 @@ def _inseparable(concepts: Sequence[str]) -> dict[str, str]:
 
 
 def _places_of_concepts(row: Sequence[str]) -> list[int]:
-    """How many distinct concepts stand up to each place of a list."""
+    """Count the distinct concepts up to each place of a list."""
     seen: set[str] = set()
     places = []
     for concept in row:
@@ -182,7 +182,7 @@ def _places_of_concepts(row: Sequence[str]) -> list[int]:
 def _in_terminology(benchmark: Benchmark, terminology: Benchmark | None) -> np.ndarray:
     """(n,) boolean: the row of the dictionary is in the one without training mentions, too."""
     if terminology is None:
-        raise ValueError("protocol terminology: give a benchmark with the dictionary before "
+        raise ValueError("protocol terminology: give a benchmark whose dictionary has no "
                          "training mentions")
     known = set(zip(terminology.names, terminology.concepts, strict=True))
     rows = zip(benchmark.names, benchmark.concepts, strict=True)

@@ -61,7 +61,7 @@ def paired_comparison(before: np.ndarray, after: np.ndarray, k: int = 1, seed: i
     shares = np.array([better, worse, count - better - worse]) / count
     drawn = np.random.default_rng(seed).multinomial(count, shares, draws)
     low, high = np.percentile(100 * (drawn[:, 0] - drawn[:, 1]) / count, [2.5, 97.5])
-    # To swap the two answers of a query changes something only where one is right and the other
+    # Swapping the two answers of a query changes something only where one is right and the other
     # wrong, so a binomial counts all permutations at once (McNemar's exact test).
     p = binomtest(better, better + worse).pvalue if better + worse else 1.0
     return {"difference": 100 * (better - worse) / count, "low": float(low), "high": float(high),

@@ -1,4 +1,4 @@
-"""Abbreviations that a text explains."""
+"""Expand abbreviations that a text explains."""
 
 import logging
 import re
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 def expand(mention: str, text: str | None) -> str:
-    """The long form that ``text`` gives for an abbreviation; any other mention as it is.
+    """Return the long form that ``text`` gives for an abbreviation; any other mention as it is.
 
-    By the rules of Schwartz and Hearst (PSB 2003), in either order: "restless legs syndrome (RLS)"
-    or "RLS (restless legs syndrome)". If a line shows none, square brackets count too, then the
-    lines of a paragraph are read as one.
+    The rules are those of Schwartz and Hearst (PSB 2003), for either order: "restless legs syndrome
+    (RLS)" or "RLS (restless legs syndrome)". If no line explains it, square brackets count too; if
+    that isn't enough, the lines of each paragraph are joined.
 
     Example:
         >>> expand("RLS", "Seen for restless legs syndrome (RLS) since May.")
@@ -27,11 +27,11 @@ def expand(mention: str, text: str | None) -> str:
     joined = "\n".join(" ".join(part.split()) for part in re.split(r"\n\s*\n", rounded))
     for given in dict.fromkeys((lines, rounded, joined)):
         found = extract_abbreviation_definition_pairs(doc_text=given).get(short)
-        # Ordinary words stand before brackets too; only a capital further in makes an abbreviation.
+        # Ordinary words precede brackets too: an abbreviation has a capital after its first letter.
         if found is None and short[1:] != short[1:].lower():
             closing = "[\"'\u201c\u201d\u2019\u00bb]?"
             for bracket in re.findall(rf"(?<!\w){re.escape(short)}{closing}\s*\(([^()]+)\)", given):
-                # The package knows the other order alone: turn the two round, so its rules decide.
+                # The package knows only the other order: swap the two, so that its rules decide.
                 long = re.split("[,;]", bracket)[0].strip()
                 turned = extract_abbreviation_definition_pairs(doc_text=f"{long} ({short})")
                 found = found or turned.get(short)
@@ -42,7 +42,7 @@ def expand(mention: str, text: str | None) -> str:
 
 @contextmanager
 def _untouched_logging() -> Iterator[None]:
-    """Undo what happens to the root logger: the package sets it up when it is imported."""
+    """Restore the root logger, which the package configures when it is imported."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:

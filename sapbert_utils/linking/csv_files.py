@@ -13,27 +13,28 @@ from ..files import whole_file
 from .abbreviations import expand
 from .linker import ANSWER, Linker
 
-ROWS = 20_000  # linked at a time
+ROWS = 20_000  # rows linked at a time
 Answer = tuple[object, ...]  # rank, cui, name, score, accepted
 
 
 def link_csv(linker: Linker, source: Path | str, target: Path | str, column: str, k: int = 5,
              threshold: float | None = None, only: np.ndarray | None = None, **form: str) -> int:
-    """Link a column of a CSV file; returns how many rows were read.
+    """Link a column of a CSV file; return how many rows were read.
 
     Every row comes back once for each of its ``k`` candidates, with rank, cui, name, score and
-    ``accepted`` (the first one, if it reaches the threshold); a row without a mention comes back
-    once, with these empty. If the file has a column of that name, the new one is called
-    ``rank_found`` and so on. A target that ends in ``.jsonl`` gets an object a row instead: its
-    cells by column, and its candidates as a list. ``target`` appears when it is whole.
+    ``accepted`` (true for the first one, if it reaches the threshold). A row without a mention
+    comes back once, with these columns empty. If the file already has a column of that name, the
+    new one is called ``rank_found`` and so on. A target that ends in ``.jsonl`` gets one object per
+    row instead, with the cells by column and the candidates as a list. ``target`` appears only when
+    it is complete.
 
     Args:
         column: the column of mentions.
         threshold: a cosine, from -1 to 1; None: the linker's own.
         only: a boolean for each name of the terminology, as :meth:`Linker.link` takes it.
         form: ``encoding`` of the source (utf-8-sig; the target is UTF-8) and ``context``, its
-            column with the text around the mention, if any: an abbreviation that is explained
-            there is linked by its long form (:func:`expand`).
+            column with the text around the mention, if any: an abbreviation that it explains is
+            linked by its long form (:func:`expand`).
 
     Raises:
         ValueError: on a setting that makes no sense, and, with file and line, on a row that
@@ -46,8 +47,8 @@ def link_csv(linker: Linker, source: Path | str, target: Path | str, column: str
     as_objects, count = Path(target).suffix == ".jsonl", 0
     rows, header, mention_of = _open(source, column, **form)
     if as_objects and len(set(header)) < len(header):
-        raise ValueError(f"{source} has several columns of one name, and an object has one value "
-                         f"for each: rename them, or write a .csv")
+        raise ValueError(f"{source} has several columns of one name, but an object has one value "
+                         f"per name: rename them, or write a .csv")
     added = []  # names of the new columns, none of them taken
     for name in [*ANSWER[1:], "accepted", "candidates"]:
         while name in header:
@@ -79,7 +80,7 @@ def link_csv(linker: Linker, source: Path | str, target: Path | str, column: str
 
 def check_csv(source: Path | str, column: str, k: int = 5, threshold: float | None = None,
               **form: str) -> None:
-    """Raise what :func:`link_csv` would, without linking: a fault shows before minutes of work."""
+    """Raise what :func:`link_csv` would, without linking, so that faults show before the work."""
     _check(k, threshold or 0.0)
     rows, _, _ = _open(source, column, **form)
     if not sum(1 for _ in rows):
@@ -91,12 +92,12 @@ def _check(k: int, threshold: float) -> None:
     if k < 1:
         raise ValueError(f"k is {k}: ask for at least one concept")
     if not -1 <= threshold <= 1:
-        raise ValueError(f"the threshold is {threshold}: it is a cosine, from -1 to 1")
+        raise ValueError(f"the threshold is {threshold}: give a cosine, from -1 to 1")
 
 
 def _open(source: Path | str, column: str, encoding: str = "utf-8-sig", context: str = "") -> (
         tuple[Iterator[list[str]], list[str], Callable[[list[str]], str]]):
-    """The rows of a file of mentions, its header, and what gives the mention of a row."""
+    """Open a file of mentions: return its rows, its header and what finds a row's mention."""
     rows = read_table(source, [column] + [context] * bool(context), encoding=encoding)
     _, header = next(rows)
     at, around = header.index(column), header.index(context) if context else -1
@@ -110,7 +111,7 @@ def _open(source: Path | str, column: str, encoding: str = "utf-8-sig", context:
 
 def _answers(linker: Linker, mentions: list[str], k: int, threshold: float,
              only: np.ndarray | None) -> dict[str, list[Answer]]:
-    """The candidates of each distinct mention; a blank one has none."""
+    """Find the candidates of each distinct mention; a blank one has none."""
     answers: dict[str, list[Answer]] = defaultdict(list)
     found = linker.link(sorted(set(mentions)), k, only)  # the same mention is linked once
     for mention, rank, cui, name, score in found.itertuples(index=False, name=None):

@@ -13,10 +13,10 @@ ANSWERS = 1 << 22  # nearest names held at a time, for all queries together
 
 def nearest_concepts(queries: np.ndarray, concepts: np.ndarray, k: int, exact: Find,
                      index: Find | None = None) -> list[list[tuple[int, float]]]:
-    """(row, score) of the best name of each of the ``k`` nearest concepts, for each query.
+    """Find, for each query, (row, score) of the best name of each of the ``k`` nearest concepts.
 
-    Ten names are looked at for each wanted concept. A query that still lacks concepts is asked
-    again, four times as deep each time, until it has ``k`` or all that there are.
+    Start with ten names for each wanted concept. Ask again for a query that still lacks concepts,
+    four times as deep each time, until it has ``k`` or all that there are.
 
     Args:
         concepts: (n,) a number for the concept of each name.
@@ -40,9 +40,9 @@ def nearest_concepts(queries: np.ndarray, concepts: np.ndarray, k: int, exact: F
 
 
 def _rounds(depth: int, names: int, exact: Find, index: Find | None) -> Iterator[tuple[Find, int]]:
-    """What to ask, and how deep, until exact search has come to the last name."""
+    """Yield what to ask, and how deep, until exact search has reached the last name."""
     if index is not None:
-        for times in (1, 4, 16):  # deeper, its speed is lost
+        for times in (1, 4, 16):  # any deeper, it loses its speed
             yield index, min(times * depth, names)
     while depth < names:
         yield exact, depth
@@ -51,7 +51,7 @@ def _rounds(depth: int, names: int, exact: Find, index: Find | None) -> Iterator
 
 
 def _first_of_each(concepts: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """The places in ``near`` (rows, best first) at which a concept stands for the first time."""
+    """Return the places in ``near`` (rows, best first) where a concept occurs first."""
     there = np.flatnonzero(near >= 0)
     _, first = np.unique(concepts[near[there]], return_index=True)
     return there[np.sort(first)]

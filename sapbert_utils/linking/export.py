@@ -34,7 +34,7 @@ def portable_tokenizer(encoder: Encoder) -> PreTrainedTokenizerFast:
     """A copy of the tokenizer that takes raw names.
 
     It strips, lower-cases, prefixes and cuts them itself, as :meth:`Encoder.prepare` and
-    :func:`encode` do, so another tool has nothing to remember.
+    :func:`encode` do, so another tool doesn't have to.
     """
     own = encoder.tokenizer
     # a copy: the encoder's own tokenizer must stay as it is
@@ -48,7 +48,7 @@ def portable_tokenizer(encoder: Encoder) -> PreTrainedTokenizerFast:
         steps.append(core.normalizer)
     core.normalizer = normalizers.Sequence(steps)
     core.enable_truncation(encoder.max_length)
-    # this pooling means over pads too, so every name must have the same number of them
+    # this pooling averages over pads too, so every name must be padded to the same length
     length = encoder.max_length if encoder.pooling == "mean_all_tok" else None
     core.enable_padding(pad_id=own.pad_token_id, pad_token=own.pad_token, length=length)
     special = {name: getattr(own, name) for name in SPECIAL if getattr(own, name)}
@@ -97,12 +97,12 @@ def to_onnx(encoder: Encoder, folder: Path | str) -> Path:
     """Write ``model.onnx`` and ``tokenizer.json`` into a new folder, for use without torch.
 
     The model takes token ids and mask, (b, t) int64 each, and gives vectors (b, d) float32; the
-    pooling is inside. :func:`encode_onnx` runs it. Weights of more than 1.9 GB go to a file of
-    their own beside it.
+    pooling is inside. :func:`encode_onnx` runs it. Weights of more than 1.9 GB go into a separate
+    file beside it.
     """
     with whole_folder(folder) as new:
         portable_tokenizer(encoder).backend_tokenizer.save(str(new / "tokenizer.json"))
-        # The graph is traced on two names, one of them as long as can be; both sizes stay free.
+        # Trace the graph on two names, one of the greatest length; both sizes stay variable.
         names = encoder.prepare(["heart attack", "long" * encoder.max_length])
         example = encoder.tokenizer(names, padding=True, truncation=True,
                                     max_length=encoder.max_length, return_tensors="pt")
@@ -119,13 +119,13 @@ def to_onnx(encoder: Encoder, folder: Path | str) -> Path:
 
 @contextmanager
 def _silent_export() -> Iterator[None]:
-    """Keep torch's report of an export off the screen; logging and warnings are then as before."""
+    """Silence torch's report of an export, then restore logging and warnings."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)  # it warns that torchvision is not installed
     try:
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch calls what torch deprecates
+            warnings.simplefilter("ignore", FutureWarning)  # torch calls what it deprecates
             yield
     finally:
         registration.setLevel(level)
@@ -139,7 +139,7 @@ def encode_onnx(folder: Path | str, names: Sequence[str]) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(Path(folder, "model.onnx")),
                                            providers=["CPUExecutionProvider"])
     width = session.get_outputs()[0].shape[1]
-    parts = [np.empty((0, width), np.float32)]  # no name, no row: (0, d)
+    parts = [np.empty((0, width), np.float32)]  # without names: (0, d)
     for start in range(0, len(names), BATCH):
         tokens = tokenizer.encode_batch(list(names[start : start + BATCH]))
         inputs = {"input_ids": np.array([t.ids for t in tokens]),
@@ -151,12 +151,12 @@ def encode_onnx(folder: Path | str, names: Sequence[str]) -> np.ndarray:
 def to_parquet(names: pd.DataFrame, vectors: np.ndarray, path: Path | str) -> Path:
     """Write a table of names with their vectors (n, d), as a column ``vector`` of lists.
 
-    Any tool that reads Parquet can search it, DuckDB for one with ``list_cosine_similarity``. The
+    Any tool that reads Parquet can search it; DuckDB, for one, has ``list_cosine_similarity``. The
     file appears whole. Raises ``ValueError`` when there is not one vector for each name.
     """
     if len(names) != len(vectors):
         raise ValueError(f"{len(names)} names with {len(vectors)} vectors")
-    # DuckDB takes no matrix: give it a column for each number, and let it join them to lists
+    # DuckDB can't take a matrix: give it a column for each number, and let it join them to lists
     numbers = pd.DataFrame(np.asarray(vectors, np.float32),
                            columns=[f"_{i}" for i in range(vectors.shape[1])])
     table = pd.concat([names.reset_index(drop=True), numbers], axis=1)

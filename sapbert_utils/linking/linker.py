@@ -40,32 +40,32 @@ class Linker:
     """
 
     encoder: Encoder
-    names: pd.DataFrame  # columns cui, name, and what a restriction may ask for (source, …)
+    names: pd.DataFrame  # columns cui, name, and others to restrict by (source, …)
     vectors: np.ndarray  # (n, d) float32, or float16 on request
     kind: str = "exact"  # of the index, a name of INDEXES
-    index: "faiss.Index | None" = None  # None: blocks of the vectors are searched as they lie
-    threshold: float = 0.0  # score from which a first answer is accepted
+    index: "faiss.Index | None" = None  # None: search the vectors block by block
+    threshold: float = 0.0  # accept a first answer from this score on
 
     @classmethod
     def from_terminology(cls, encoder: Encoder, names: pd.DataFrame, progress: str = "",
                          index: str = "auto", dtype: str = "float32",
                          vectors: np.ndarray | None = None, precision: str = "auto") -> "Linker":
-        """Encode the names of a terminology; ``ValueError`` if it has none, or a row lacks one.
+        """Encode the names of a terminology; ``ValueError`` if it has none or a row lacks one.
 
         Args:
             names: columns cui and name, one name a row.
             progress: title of a progress bar; empty: none.
             index: a name of `INDEXES`; ``auto`` is exact below a million names, else hnsw.
-            dtype: of the vectors, float32 or float16.
-            vectors: of the names, (n, d), if they are known.
-            precision: to encode in, as :func:`encode` takes it.
+            dtype: type of the vectors, float32 or float16.
+            vectors: (n, d) vectors of the names, if you have them.
+            precision: the precision to encode in, as for :func:`encode`.
         """
         if names.empty:
             raise ValueError("the terminology holds no names to link to")
         check_terminology(names)
         shape = len(names), encoder.base.config.hidden_size
         if vectors is not None and np.shape(vectors) != shape:
-            raise ValueError(f"the vectors have shape {np.shape(vectors)}, the names need {shape}")
+            raise ValueError(f"the vectors have shape {np.shape(vectors)}; the names need {shape}")
         if index == "auto":
             index = "exact" if len(names) < 1_000_000 else "hnsw"
         check_index(index)  # before the names are encoded, which may take hours
@@ -78,14 +78,14 @@ class Linker:
     @classmethod
     def open(cls, model: str = "", sources: Sequence[str] = (), languages: Sequence[str] = ("ENG",),
              progress: str = "") -> "Linker":
-        """A linker to open names, with a model that ships with the course (:func:`open_linker`)."""
-        from .opening import open_linker  # which makes linkers
+        """Open a linker to open names, with a model that ships with the course (`open_linker`)."""
+        from .opening import open_linker  # imported here: it imports this module
 
         return open_linker(model, sources, languages, progress)
 
     @cached_property
     def prepared(self) -> Prepared:
-        """The vectors made ready for exact search, when it is first asked for."""
+        """The vectors prepared for exact search, on first use."""
         return Prepared(self.vectors, "cosine", self.encoder.device)
 
     @cached_property
@@ -95,18 +95,18 @@ class Linker:
 
     def link(self, mentions: str | Sequence[str], k: int = 5,
              only: np.ndarray | pd.Series | None = None) -> pd.DataFrame:
-        """The ``k`` best distinct concepts of each mention; no row for a blank one.
+        """Find the ``k`` best distinct concepts of each mention; a blank one gets no row.
 
         Args:
             only: a boolean for each name of the terminology, for example
-                ``linker.names["source"] == "HPO"``: answers come from these names alone. They are
+                ``linker.names["source"] == "HPO"``: answers come only from these names, which are
                 searched exactly.
 
         Returns:
             Columns mention, rank (from 1), cui, name (the one that matched), score (cosine).
 
         Raises:
-            ValueError: on a mention that is no text, a k below 1, or an ``only`` without names.
+            ValueError: on a mention that isn't text, a k below 1, or an ``only`` without names.
         """
         if k < 1:
             raise ValueError(f"k is {k}: ask for at least one concept")
@@ -131,11 +131,11 @@ class Linker:
         boolean = values.dtype == bool or {bool, np.bool_}.issuperset(map(type, values.flat))
         if values.ndim != 1 or not boolean:
             raise ValueError("the restriction holds more than True and False: give a boolean for "
-                             "each name of the terminology, no row numbers or missing values")
+                             "each name of the terminology, not row numbers or missing values")
         if (given := len(values)) != len(self.names):
             raise ValueError(f"the restriction has {given} values for {len(self.names)} names")
         if isinstance(only, pd.Series) and not only.index.equals(self.names.index):
-            raise ValueError("the restriction is not of the index of linker.names: make it of them")
+            raise ValueError("the restriction must have the index of linker.names: make it of them")
         rows = np.flatnonzero(values)
         if not len(rows):
             raise ValueError("the restriction leaves no name to link to")
@@ -164,11 +164,12 @@ class Linker:
         return nearest_concepts(queries, self.concepts, k, exactly, by_index)
 
     def part(self, sources: Iterable[str] = (), types: Iterable[str] = ()) -> np.ndarray:
-        """For each name, whether it is of one of the sources and its concept of one of the types.
+        """Tell for each name whether its source and the type of its concept are among those given.
 
-        A name's sources and types stand in its columns ``sources`` and ``types``, joined by ``|``
-        (:func:`sapbert_utils.data.open_names`); none given means all. The result, a boolean for
-        each name, goes into :meth:`link` as ``only``. Raises ``ValueError`` when no name is left.
+        A name's sources and types are in the columns ``sources`` and ``types``, joined by ``|``
+        (:func:`sapbert_utils.data.open_names`). If you give none, all count. The result, a boolean
+        for each name, goes into :meth:`link` as ``only``. Raises ``ValueError`` when no name is
+        left.
         """
         kept = np.ones(len(self.names), dtype=bool)
         for column, asked in (("sources", set(sources)), ("types", set(types))):
@@ -210,7 +211,7 @@ class Linker:
     def load(cls, folder: Path | str) -> "Linker":
         """Read what :meth:`save` wrote.
 
-        Raises ``ValueError`` with the file when a part is missing, damaged, or not of the others.
+        Raises a ``ValueError`` that names the file if a part is missing, damaged or from elsewhere.
         """
         folder, advice = Path(folder), "save the linker again"
         said = read_manifest(folder, advice, model=str, dictionary=str, index=str, names=int,
@@ -218,7 +219,7 @@ class Linker:
         if said["index"] not in INDEXES:
             raise ValueError(f"{folder}/manifest.json: no index {said['index']!r}; {advice}")
         encoder = load_encoder(str(folder / "encoder"))
-        # two checks, so that the message can say which part is another
+        # two checks, so that the message can say which part is wrong
         if fingerprint(encoder) != said["model"]:
             raise ValueError(f"{folder / 'encoder'} is not the one that made the vectors: {advice}")
         names = read_frame(folder / "names.tsv", ["cui", "name"])
@@ -232,5 +233,5 @@ class Linker:
         for part in PARTS:
             if part in said["sha256"] and sha256(folder / part) != said["sha256"][part]:
                 raise ValueError(f"{folder / part} is not the one that was saved: {advice}")
-        # an older linker has none
+        # an older linker has no threshold
         return cls(encoder, names, vectors, said["index"], index, said.get("threshold", 0.0))

@@ -1,4 +1,4 @@
-"""A linker that is there at once: a trained model that ships with the course, and open names."""
+"""A linker ready for use: a trained model that ships with the course, and open names."""
 
 import hashlib
 import json
@@ -17,19 +17,19 @@ ENGLISH = ("ENG",)
 
 def open_linker(model: str = "", sources: Sequence[str] = (), languages: Sequence[str] = ENGLISH,
                 progress: str = "") -> Linker:
-    """A linker to the names of the open metathesaurus, layperson names among them.
+    """Open a linker to the names of the open metathesaurus, layperson names among them.
 
-    It is made on first use, which takes minutes, and kept in the cache of the course; after that
-    it takes seconds. What was damaged there is made again. Names are encoded in bf16 where the
-    processor is faster in it. Cosines then move by up to 0.006, and of 592 layperson terms four
-    got another first name.
+    The first use makes it, which takes minutes, and keeps it in the course's cache; after that it
+    opens in seconds. A damaged one is made again. Names are encoded in bf16 where the processor is
+    faster in it. This moves cosines by up to 0.006, and gave four of 592 layperson terms another
+    first name.
 
     Args:
         model: what :func:`load_encoder` takes; empty: sapbert-minilm for English names alone, and
             sapbert-e5 for others.
         sources: SAB codes of the names, such as HPO; empty: all.
         languages: LAT codes of the names, such as ENG, GER; empty: all.
-        progress: title of a progress bar while it is made; empty: none.
+        progress: title of a progress bar for the first use; empty: none.
 
     Raises:
         ValueError: there are no such names.
@@ -58,7 +58,7 @@ def open_linker(model: str = "", sources: Sequence[str] = (), languages: Sequenc
 
 
 def threshold_of(model: str, sources: Sequence[str] = ()) -> float:
-    """The threshold that was measured for a released model and sources; 0 where none was."""
+    """Return the threshold measured for a released model and sources, or 0 if there is none."""
     file = RELEASED / model / "thresholds.json"
     if model not in released() or not file.exists():
         return 0.0

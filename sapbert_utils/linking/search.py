@@ -6,19 +6,19 @@ import numpy as np
 import torch
 
 SIMILARITIES = ("dot", "cosine", "euclidean")
-# How many vectors of the dictionary, and how many queries, meet at a time. On a CPU a block and its
-# scores should stay near the caches; a GPU wants large products.
+# How many vectors of the dictionary and how many queries to compare at a time. On a CPU a block
+# and its scores should stay near the caches; a GPU wants large products.
 BLOCK, LARGE_BLOCK = 1 << 15, 1 << 17
 QUERIES, MANY_QUERIES = 1024, 4096
 
 
 class Prepared:
-    """The vectors of a dictionary, made ready once for many searches by one similarity.
+    """The vectors of a dictionary, prepared once for many searches by one similarity.
 
     On a CPU they stay where they are, in memory or mapped from disk; the first search computes
-    their lengths, which are kept. On a GPU a copy lies in its memory, in fp32, of length one if the
-    similarity is the cosine. If there is no room for it, or ``keep`` is false, each block is copied
-    when it is searched. The array must not change afterwards.
+    their lengths and keeps them. On a GPU they are copied to its memory in fp32, scaled to length
+    one if the similarity is the cosine. If there is no room for the copy, or ``keep`` is false,
+    each block is copied when it is searched. The array must not change afterwards.
     """
 
     def __init__(self, vectors: np.ndarray, similarity: str = "cosine",
@@ -26,7 +26,7 @@ class Prepared:
         self.similarity = check_similarity(similarity)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.vectors: np.ndarray | torch.Tensor = vectors
-        # (start, count) of a block -> one over the lengths of its vectors, None: scores stand
+        # (start, count) of a block -> 1 / the lengths of its vectors; None: 1
         self.scales: dict[tuple[int, int], torch.Tensor | None] = {}
         if self.device.type == "cuda" and keep and self._has_room(vectors):
             self.vectors = torch.empty(vectors.shape, device=self.device)
@@ -36,7 +36,7 @@ class Prepared:
 
     def _has_room(self, vectors: np.ndarray) -> bool:
         free, _ = torch.cuda.mem_get_info(self.device)
-        return vectors.size * 4 < 0.7 * free  # the rest is for scores and for the encoder's work
+        return vectors.size * 4 < 0.7 * free  # the rest is for scores and the encoder
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -74,12 +74,13 @@ def search(queries: np.ndarray, dictionary: np.ndarray | Prepared, k: int = 10,
     """Exact top k: rows of the dictionary (q, k) int64 and scores (q, k) float32, best first.
 
     The score is the dot product, the cosine, or minus the Euclidean distance, computed in fp32. A
-    block of the dictionary meets some queries at a time, and only the best k so far are kept.
+    block of the dictionary is compared with some queries at a time, and only the best k so far are
+    kept.
 
     Args:
         queries: (q, d).
-        dictionary: (n, d), also memory-mapped or of half precision. For many searches of one
-            dictionary give a :class:`Prepared` one; its device and similarity then count.
+        dictionary: (n, d), may be memory-mapped or in half precision. To search one many times,
+            give a :class:`Prepared` one; its device and similarity then apply.
         block: vectors of the dictionary at a time; None: what suits the device.
         device: where to search; None: on a GPU if there is one.
 
@@ -113,7 +114,7 @@ def search(queries: np.ndarray, dictionary: np.ndarray | Prepared, k: int = 10,
                 scores = part @ vectors.T
             if scale is not None:
                 scores *= scale
-            # (3) its best k, beside the best k so far; of both the best k stay
+            # (3) join its best k and the best k so far, and keep the best k of both
             best, where = scores.topk(min(k, scores.shape[1]), dim=1)
             both = torch.cat([found[i][0], best], dim=1)
             rows = torch.cat([found[i][1], where + start], dim=1)
@@ -125,7 +126,7 @@ def search(queries: np.ndarray, dictionary: np.ndarray | Prepared, k: int = 10,
 
 
 def check_similarity(similarity: str) -> str:
-    """The same similarity, if it is one; else ``ValueError``."""
+    """Return ``similarity`` if it is one; else raise ``ValueError``."""
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}; choose one of: "
                          f"{', '.join(SIMILARITIES)}")
@@ -149,6 +150,6 @@ def _tensor(vectors: np.ndarray, device: str | torch.device = "cpu") -> torch.Te
 
 
 def _check_finite(tensor: torch.Tensor) -> None:
-    # The sum alone takes a fifteenth of the time; it may overflow, so it only raises a suspicion.
+    # The sum takes only a fifteenth of the time; it may overflow, so it's only a suspicion.
     if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
         raise ValueError("the vectors hold NaN or infinity: the model that made them is broken")

@@ -1,10 +1,10 @@
-"""Encode a dictionary that is too long for one process or one machine, in shards.
+"""Encode a dictionary in shards if it is too long for one process or one machine.
 
     accelerate launch -m sapbert_utils.linking.sharding \\
         --model models/sapbert --names names.tsv --output shards
 
-The processes take the shards in turn. A finished shard is not made again, so a run that broke off
-goes on where it ended; machines that share the folder ``output`` share the work
+The processes take the shards in turn. A finished shard isn't made again, so an interrupted run
+resumes where it stopped. Machines that share the folder ``output`` share the work
 (``--num_machines``). ``names.tsv`` has the columns cui and name, as ``Linker.save`` writes it.
 """
 
@@ -27,19 +27,19 @@ from .vectors import check_terminology, fingerprint, open_vectors, read_manifest
 def encode_shards(encoder: Encoder, names: Sequence[str], folder: Path | str, size: int = 100_000,
                   rank: int = 0, processes: int = 1, dtype: str = "float32",
                   progress: str = "") -> list[Path]:
-    """Encode this process's share of the shards; returns the paths of all shards, in order.
+    """Encode this process's share of the shards; return the paths of all shards, in order.
 
     ``folder/manifest.json`` says what the shards belong to.
 
     Args:
-        size: names a shard.
+        size: names per shard.
         rank: this process takes the shards whose number is ``rank`` modulo ``processes``.
-        dtype: of the vectors, float32 or float16.
+        dtype: type of the vectors, float32 or float16.
         progress: title of a progress bar; empty: none.
 
     Raises:
         ValueError: if there are no names, or the folder holds shards of another model, of other
-            names or of another size, or shards that no manifest speaks of.
+            names or of another size, or shards without a manifest.
     """
     if not len(names):
         raise ValueError("there are no names to encode")
@@ -50,18 +50,18 @@ def encode_shards(encoder: Encoder, names: Sequence[str], folder: Path | str, si
             "names": len(names), "dimension": encoder.base.config.hidden_size, "size": size,
             "dtype": dtype}
     manifest, advice = folder / "manifest.json", "choose another folder"
-    # shards first: each process writes the manifest before its shards, so theirs is there by now
+    # shards first: a process writes the manifest before its shards, so it exists by now
     if any(folder.glob("vectors-*.npy")) and not manifest.exists():
         raise ValueError(f"{folder} holds shards (vectors-*.npy) without the manifest.json that "
-                         f"says of what: {advice} or remove them")
+                         f"says what they are: {advice} or remove them")
     if manifest.exists() and read_manifest(folder, advice) != said:
         raise ValueError(f"{folder} holds shards of another model, other names or another size: "
                          f"{advice}")
-    if not manifest.exists():  # under a name of its own first: another machine may write it too
+    if not manifest.exists():  # first under another name: another machine may write it too
         write_json(folder / f"manifest-{rank}.json", said).replace(manifest)
     paths = _paths(folder, len(names), size)
     for i in range(rank, len(paths), processes):
-        if paths[i].exists():  # it is whole, because it was written under another name
+        if paths[i].exists():  # it is whole: it was written under another name
             continue
         part = names[i * size : (i + 1) * size]
         title = f"{progress} {i + 1}/{len(paths)}" if progress else ""
@@ -79,14 +79,14 @@ def _paths(folder: Path, names: int, size: int) -> list[Path]:
 def open_shards(folder: Path | str) -> list[np.ndarray]:
     """The shards of a folder, in order, mapped from disk.
 
-    Raises ``ValueError`` with the file when one is missing, cut, or not of this folder.
+    Raises a ``ValueError`` that names the file if one is missing, cut short, or from elsewhere.
     """
     folder = Path(folder)
     said = read_manifest(folder, "run sapbert_utils.linking.sharding", names=int, size=int,
                          dimension=int)
     names, size = said["names"], said["size"]
     if names < 1 or size < 1:
-        raise ValueError(f"{folder / 'manifest.json'} speaks of {names} names, {size} a shard: "
+        raise ValueError(f"{folder / 'manifest.json'} says {names} names, {size} per shard: "
                          f"encode the names again, into another folder")
     shards = []
     for i, path in enumerate(_paths(folder, names, size)):
@@ -118,11 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--names", type=given_path, required=True,
                         help="a TSV file with the columns cui and name")
     parser.add_argument("--output", type=given_path, required=True, help="the folder of the shards")
-    parser.add_argument("--size", type=int, default=100_000, help="names a shard (100,000)")
+    parser.add_argument("--size", type=int, default=100_000, help="names per shard (100,000)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16"],
-                        help="of the vectors (float32)")
+                        help="type of the vectors (default: float32)")
     parser.add_argument("--linker", type=given_path,
-                        help="write a linker (as notebook 07's) to this folder when all is done")
+                        help="when all is done, write a linker like notebook 07's to this folder")
     return parser
 
 
@@ -147,7 +147,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; on what cannot be done one line on stderr, and exit code 2."""
+    """Run the command; if it can't be done, print one line to stderr and exit with code 2."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

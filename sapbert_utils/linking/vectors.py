@@ -1,4 +1,4 @@
-"""The vectors of a dictionary: what they depend on, a cache that keeps them, files of them."""
+"""The vectors of a dictionary: what they depend on, a cache that keeps them, their files."""
 
 import hashlib
 import json
@@ -19,19 +19,19 @@ from ..model.tokens import check_names
 
 
 def fingerprint(encoder: Encoder, names: Sequence[str] = ()) -> str:
-    """What the vectors of ``names`` depend on, as 16 hexadecimal digits.
+    """Return 16 hexadecimal digits for everything that the vectors of ``names`` depend on.
 
     That is the weights, the tokenizer, pooling, prefix, lower-casing and length of the encoder, and
-    the names in their order. Without names it stands for the encoder alone.
+    the names in their order. Without names, the digits stand for the encoder alone.
     """
     settings = (encoder.pooling, encoder.max_length, encoder.prefix, encoder.lower)
     digest = hashlib.sha256(repr(settings).encode())
     for weight in encoder.model.state_dict().values():
         digest.update(weight.detach().cpu().contiguous().numpy())  # the numbers alone, as bytes
     tokenizer = encoder.tokenizer.backend_tokenizer.to_str()
-    # Truncation and padding stand before "added_tokens"; every call sets them as it needs them.
+    # Truncation and padding come before "added_tokens"; every call sets them as it needs them.
     digest.update(tokenizer[tokenizer.index('"added_tokens"'):].encode())
-    # JSON keeps names apart that hold line ends or other separators
+    # JSON keeps names apart, even if they contain line ends or other separators
     digest.update(json.dumps(list(names)).encode())
     return digest.hexdigest()[:16]
 
@@ -47,7 +47,7 @@ def check_terminology(names: pd.DataFrame, where: str = "the terminology") -> No
         lacks = is_blank(cui) if isinstance(cui, str) else pd.isna(cui)
         if lacks or not isinstance(name, str) or is_blank(name):
             raise ValueError(f"row {row} of {where} (the first is 0) has cui {cui!r} and name "
-                             f"{name!r}: give it both, or leave it out")
+                             f"{name!r}: give both, or leave out the row")
 
 
 def encode_cached(encoder: Encoder, names: Sequence[str], folder: Path | str,
@@ -67,7 +67,7 @@ def encode_cached(encoder: Encoder, names: Sequence[str], folder: Path | str,
         files[pooling] = Path(folder) / f"{key}{precision}-{pooling}.npy"
     found, width = {}, encoder.base.config.hidden_size
     for pooling, file in files.items():
-        with suppress(ValueError):  # missing, cut or of another shape: it is made anew
+        with suppress(ValueError):  # missing, cut or of another shape: encode again
             found[pooling] = np.array(open_vectors(file, len(names), width, "remove it"))
     missing = [pooling for pooling in files if pooling not in found]
     if missing:
@@ -80,10 +80,10 @@ def encode_cached(encoder: Encoder, names: Sequence[str], folder: Path | str,
 
 
 def open_vectors(file: Path, names: int, width: int, advice: str) -> np.ndarray:
-    """A file of ``names`` vectors of length ``width``, mapped from disk, not read.
+    """Map a file of ``names`` vectors of length ``width`` from disk, without reading it.
 
-    Raises ``ValueError`` that names the file and gives ``advice`` when it is missing, cut, or holds
-    something else.
+    Raises a ``ValueError`` that names the file and gives ``advice`` if it is missing, cut short, or
+    holds something else.
     """
     try:
         vectors = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -96,9 +96,9 @@ def open_vectors(file: Path, names: int, width: int, advice: str) -> np.ndarray:
 
 
 def read_manifest(folder: Path, advice: str, **kinds: type) -> dict[str, Any]:
-    """The ``manifest.json`` of a folder of vectors, with a value of its type for each of ``kinds``.
+    """Read the ``manifest.json`` of a folder of vectors, with a value of each type in ``kinds``.
 
-    Raises ``ValueError`` that names the file and gives ``advice`` when it is missing or lacks one.
+    Raises a ``ValueError`` that names the file and gives ``advice`` if it or a value is missing.
     """
     file = folder / "manifest.json"
     if not file.exists():
@@ -109,5 +109,5 @@ def read_manifest(folder: Path, advice: str, **kinds: type) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ValueError(f"{file} is damaged ({error!r}): {advice}") from None
     if lacking:
-        raise ValueError(f"{file} says nothing useful about {lacking[0]!r}: {advice}")
+        raise ValueError(f"{file} has no valid {lacking[0]!r}: {advice}")
     return said

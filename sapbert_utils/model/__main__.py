@@ -26,25 +26,25 @@ from .validation import linking_accuracy
 
 @dataclass
 class Options:
-    """What the command is told beside the settings of the recipe."""
+    """The command's options besides the settings of the recipe."""
 
     output: Path = HfArg(help="folder of the trained model")
     pairs: str = HfArg(default="", help="file of cui||name1||name2 lines")
-    names: str = HfArg(default="", help="file of cui||name lines, in place of pairs")
+    names: str = HfArg(default="", help="file of cui||name lines, instead of pairs")
     recipe: str = HfArg(default="sapbert", help="how to train", metadata={"choices": list(RECIPES)})
-    model: str = HfArg(default="", help="base model in place of the recipe's: a folder, a hub name")
-    steps: int | None = HfArg(default=None, help="in place of the recipe's epochs")
-    validation: int = HfArg(default=0, help="concepts held out to validate on")
-    validate_every: int = HfArg(default=1000, help="steps")
-    checkpoint_every: int = HfArg(default=1000, help="steps")
-    keep: int = HfArg(default=2, help="checkpoints")
-    resume: bool = HfArg(default=False, help="go on from the newest whole checkpoint")
+    model: str = HfArg(default="", help="base model instead of the recipe's: folder or hub name")
+    steps: int | None = HfArg(default=None, help="steps to train, instead of epochs")
+    validation: int = HfArg(default=0, help="concepts to hold out for validation")
+    validate_every: int = HfArg(default=1000, help="steps between validations")
+    checkpoint_every: int = HfArg(default=1000, help="steps between checkpoints")
+    keep: int = HfArg(default=2, help="checkpoints to keep")
+    resume: bool = HfArg(default=False, help="resume from the newest whole checkpoint")
     track: list[str] = HfArg(default_factory=list, help="trackers: tensorboard, wandb")
 
 
 TYPES = get_type_hints(Recipe)
 FIXED = ("name", "base_model", "stand_in", "languages")  # what no option changes
-# A recipe's settings as options, None where one is not given: the recipe's own value stays.
+# The settings of a recipe as options; None keeps the recipe's own value.
 Settings = make_dataclass(
     "Settings", [(name, kind | None, None) for name, kind in TYPES.items() if name not in FIXED],
     namespace={"_argument_group_name": "settings of the recipe"})
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line: ``python -m sapbert_utils.model --help``. A refusal ends with status 2."""
     try:
         options, recipe = _parse(arguments)
-        check_replaceable(options.output)  # now, not after hours of training
+        check_replaceable(options.output)  # fail now, not after hours of training
         _train(options, recipe)
     # a loss that is not finite; a wheel that cannot be fetched; a tracker that is not installed
     except (ValueError, OSError, FloatingPointError, RuntimeError, ImportError) as error:
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _train(options: Options, recipe: Recipe) -> None:
     model = options.model or recipe.base_model
-    # before anything goes to a device: it says which one is this process's
+    # first of all, because it says which device is this process's
     accelerator = Accelerator(kwargs_handlers=[PATIENCE])
     names = _read_once(options, accelerator)
     validate = None
@@ -107,7 +107,7 @@ def _parse(arguments: list[str] | None) -> tuple[Options, Recipe]:
 
 
 def _read_once(options: Options, accelerator: Accelerator) -> pd.DataFrame:
-    """The pairs or names, read by the first process alone."""
+    """Read the pairs or names in the first process, and send them to the others."""
     found: list[Any] = [None]
     if accelerator.is_main_process:
         found = [read_pairs(options.pairs) if options.pairs else read_labelled(options.names)]

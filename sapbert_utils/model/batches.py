@@ -14,7 +14,7 @@ SIDES = ("name1", "name2", "name")  # the columns that hold names: two in pairs,
 
 
 class Numbered:
-    """A table of pairs or names in numbers: each distinct name has one, and so has each concept.
+    """Pairs or names as numbers: one for each distinct name, and one for each concept.
 
     Args:
         data: r rows of pairs (columns cui, name1, name2) or of names (columns cui, name).
@@ -32,7 +32,7 @@ class Numbered:
         self.labels = pd.factorize(data["cui"])[0]  # (r,), the same for rows of one concept
 
     def ambiguous(self) -> dict[str, list[int]]:
-        """The names that belong to several concepts, each with the labels of these."""
+        """Return the names that belong to several concepts, each with those concepts' labels."""
         labels = np.tile(self.labels, len(self.numbers))
         found = pd.DataFrame({"name": self.numbers.ravel(), "label": labels}).drop_duplicates()
         found = found[found.duplicated("name", keep=False)]
@@ -41,7 +41,7 @@ class Numbered:
 
 
 class Batches(Numbered):
-    """Endless batches, which depend on nothing but data, settings and seed.
+    """Endless batches that depend only on data, settings and seed.
 
     From pairs, a batch has ``batch_size`` of them: all first names, then all second names. An epoch
     shuffles all pairs, as the original repository does, so a concept with many pairs counts more.
@@ -56,12 +56,12 @@ class Batches(Numbered):
     Args:
         data: pairs or names, as :class:`Numbered` takes them.
         batch_size: pairs of a batch.
-        seed: of the order.
+        seed: decides the order.
         sampling: ``pairs`` or ``concepts``.
         names_per_concept: at least 2; only for names.
 
     Raises:
-        ValueError: the data do not fill one batch, lack a name, or a setting is wrong.
+        ValueError: the data don't fill a batch or lack a name, or a setting is wrong.
     """
 
     def __init__(self, data: pd.DataFrame, batch_size: int, seed: int, sampling: str = "pairs",
@@ -143,7 +143,7 @@ def labels_of_ambiguous(data: pd.DataFrame) -> dict[str, list[int]]:
 
 
 def false_negatives(names: list[str], labels: Tensor, ambiguous: dict[str, list[int]]) -> Tensor:
-    """Pairs of names of which one also belongs to the other's concept, so they are no negatives.
+    """Find pairs of names that aren't negatives: one also belongs to the other's concept.
 
     Args:
         names: n names of a batch.
@@ -165,10 +165,10 @@ def hold_out_concepts(data: pd.DataFrame, concepts: int,
     """Split pairs or names for a validation on unseen concepts.
 
     Returns:
-        The rows without ``concepts`` randomly drawn concepts, and the rows of these.
+        The rows without ``concepts`` randomly drawn concepts, and the rows of those concepts.
 
     Raises:
-        ValueError: the data have no more than ``concepts`` concepts, or it is below 0.
+        ValueError: ``concepts`` is below 0, or the data have no more concepts than that.
     """
     every = np.sort(data["cui"].unique())
     if not 0 <= concepts < len(every):

@@ -35,12 +35,12 @@ def save_checkpoint(folder: Path | str, step: int, weights: dict[str, torch.Tens
         The folder of this checkpoint.
 
     Raises:
-        OSError: it cannot be written, on a full disk for instance; older checkpoints are untouched.
+        OSError: it can't be written, for example on a full disk; older checkpoints stay.
     """
     folder = Path(folder)
     target = folder / NAME.format(step)
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob("partial-*"):  # by a run that was killed; all else is the reader's
+    for left in folder.glob("partial-*"):  # of a killed run; all else is the reader's own
         inside = sorted(left.iterdir()) if left.is_dir() and not left.is_symlink() else []
         if len(inside) == 1 and inside[0].match(PATTERN) and inside[0].is_dir():
             shutil.rmtree(left)
@@ -83,12 +83,12 @@ def load_checkpoint(folder: Path | str, about: dict[str, Any]) -> (
             if mark.get(key) != value:
                 raise ValueError(f"{path} was written with another {key} "
                                  f"({_difference(mark.get(key), value)}): resume with the same, or "
-                                 f"start anew in another folder")
+                                 f"start again in another folder")
         try:
             state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
             return mark["step"], load_file(path / "model.safetensors"), state
         except (RuntimeError, SafetensorError, UnpicklingError) as error:
-            _pass_over(path, error)  # the sums are right, but no training wrote this
+            _pass_over(path, error)  # the hashes match, but no training wrote this
     return None
 
 
@@ -99,7 +99,7 @@ def _pass_over(path: Path, error: Exception) -> None:
 
 
 def last_checkpoint(folder: Path | None) -> str:
-    """A half-sentence that names the newest checkpoint below a training's folder, or nothing."""
+    """Return the end of a message that names the newest checkpoint of a training, or nothing."""
     found = sorted((folder / "checkpoints").glob(PATTERN)) if folder else []
     return f"; {found[-1]} is the last good checkpoint" if found else ""
 

@@ -25,7 +25,7 @@ from .randomness import with_quick_dropout
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 BERT_LIKE = ("bert", "roberta", "xlm-roberta")  # models whose layers are built alike
 SETTINGS = "sapbert.json"
-# what it holds; base only beside adapters: the model that they change
+# what the file holds; base, the model that adapters change, only beside adapters
 KINDS = {"pooling": str, "max_length": int, "prefix": str, "lower": bool, "base": str}
 RELEASED = Path(__file__).with_name("released")
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")  # peft's names
@@ -73,15 +73,15 @@ def load_encoder(name: str, num_layers: int | None = None, device: str | None = 
             adapters of :func:`save_adapters`, or a name on the Hugging Face hub.
         num_layers: keep only this many of the lowest layers; None: keep all.
         device: where to put the model; None: on a GPU if there is one.
-        settings: pooling, max_length, prefix, lower; they override the settings that
-            :func:`save_encoder` stored in the folder, or sentence-transformers did.
+        settings: pooling, max_length, prefix, lower; they override those that :func:`save_encoder`
+            or sentence-transformers stored in the folder.
 
     Raises:
-        OSError: the model cannot be found, a file of it is damaged, or the cache of the course's
-            own not be written.
+        OSError: the model can't be found, one of its files is damaged, or the course's cache can't
+            be written.
         ValueError: the model has no fast tokenizer, no pad token, no list of layers to cut, or
-            fewer positions than max_length; or the pooling is unknown, or not known here; or a
-            setting stored in the folder is damaged.
+            fewer positions than max_length; the pooling is unknown, or sentence-transformers saved
+            one that we don't know; or a setting stored in the folder is damaged.
 
     Example:
         >>> encoder = load_encoder("minilm", max_length=32)
@@ -122,7 +122,7 @@ def _read(name: str, folder: str, adapters: str) -> (
     part = "config.json and weights"
     try:
         with quiet():
-            # a model that brings code of its own is refused: nothing foreign is run
+            # refuse a model that brings its own code: no foreign code is run
             model, about = AutoModel.from_pretrained(
                 folder, dtype=torch.float32, trust_remote_code=False, output_loading_info=True,
                 **_poolerless(folder))
@@ -173,8 +173,8 @@ def _saved_settings(folder: str) -> dict[str, Any]:
     except (ValueError, AttributeError) as error:  # cut JSON, or a list
         wrong = [str(error)]
     if wrong:
-        raise ValueError(f"{file} is damaged ({wrong[0]}): it holds {', '.join(KINDS)} of a model; "
-                         f"save the model again, or mend it")
+        raise ValueError(f"{file} is damaged ({wrong[0]}): it may hold {', '.join(KINDS)} only; "
+                         f"save the model again, or fix the file")
     return saved
 
 
@@ -182,7 +182,7 @@ def _with_adapters(model: PreTrainedModel, folder: str) -> PreTrainedModel:
     """``model`` with the adapters in ``folder`` added into its weights."""
     from peft import PeftModel  # slow to import
 
-    if not Path(folder, ADAPTERS[1]).is_file():  # peft would unpickle a file in its place
+    if not Path(folder, ADAPTERS[1]).is_file():  # else peft would unpickle another file
         raise ValueError(f"{ADAPTERS[1]} is missing")
     return PeftModel.from_pretrained(model, folder, torch_device="cpu").merge_and_unload()
 
@@ -216,7 +216,7 @@ def _cut(model: PreTrainedModel, count: int) -> None:
         return
     del layers_of(model)[count:]
     config.num_hidden_layers = count
-    if getattr(config, "layer_types", None):  # ModernBERT's kinds of attention, one a layer
+    if getattr(config, "layer_types", None):  # ModernBERT's kinds of attention, one per layer
         config.layer_types = config.layer_types[:count]
 
 
@@ -225,7 +225,7 @@ def check_length(encoder: Encoder) -> None:
     if encoder.max_length < 3:  # two special tokens, and one of the name
         raise ValueError(f"max_length is {encoder.max_length}: give 3 or more")
     positions = getattr(encoder.base.config, "max_position_embeddings", None)
-    if positions is None:  # it has no positions, or tells them apart by distance
+    if positions is None:  # it has no positions, or only relative ones
         return
     for name, table in encoder.base.named_modules():
         # RoBERTa and MPNet leave the first rows of their table unused, up to that of the pad token
@@ -238,9 +238,9 @@ def check_length(encoder: Encoder) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep off the screen what transformers reports on loading: bars, BERT's missing pooler.
+    """Silence what transformers reports while loading: progress bars, BERT's missing pooler.
 
-    And a warning of peft and transformers that is about their own code.
+    Silence a warning of peft and transformers about their own code, too.
     """
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()

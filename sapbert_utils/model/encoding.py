@@ -21,11 +21,11 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     """Turn the last layer's states of n names into their vectors.
 
     Args:
-        hidden: (n, t, d) states of t tokens a name.
+        hidden: (n, t, d) states of t tokens for each name.
         mask: (n, t), 1 for a token and 0 for padding.
-        pooling: ``cls``, the first token's state (NAACL 2021); ``mean``, over tokens;
-            or ``mean_all_tok``, over all t positions, padding included, as the released mean-token
-            model was trained: t must be ``max_length`` for it.
+        pooling: ``cls`` is the first token's state (NAACL 2021), ``mean`` the mean over tokens, and
+            ``mean_all_tok`` the mean over all t positions, padding included, as the released
+            mean-token model was trained; it needs t to be ``max_length``.
 
     Returns:
         (n, d) vectors.
@@ -41,9 +41,9 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
 
 def make_chunks(encoder: Encoder, tokens: Tokens, budget: int, poolings: Sequence[str] = (),
                 packed: bool | None = None) -> list[Chunk]:
-    """Chunks of at most ``budget`` tokens in the layout that suits device, pooling and model.
+    """Make chunks of at most ``budget`` tokens, in the layout for device, pooling and model.
 
-    On CUDA rows are packed, elsewhere padded, unless ``packed`` says which. Two cases are always
+    Rows are packed on CUDA and padded elsewhere, unless ``packed`` says which. Two cases are always
     padded: the pooling ``mean_all_tok``, which includes the padding up to ``max_length``, and
     models whose attention may not accept packed rows. ``poolings`` replaces the encoder's own.
     """
@@ -129,18 +129,18 @@ def encode(encoder: Encoder, names: Sequence[str], pooling: str | None = None,
     Args:
         encoder: as :func:`sapbert_utils.model.encoder.load_encoder` returns it.
         names: n texts.
-        pooling: in place of the encoder's own.
+        pooling: used instead of the encoder's own.
         budget: tokens that go through the model at a time; None: as many as suit the device.
         progress: title of a progress bar; empty: no bar.
-        precision: fp32, bf16 or fp16 to compute in. ``auto`` is fp32 on a CPU and fp16 elsewhere,
-            where names whose vectors overflow are encoded once more in fp32.
-        dtype: that of the result.
+        precision: to compute in: fp32, bf16 or fp16. ``auto`` is fp32 on a CPU. Elsewhere it is
+            fp16, and names whose vectors overflow are encoded again in fp32.
+        dtype: the type of the result.
 
     Returns:
         (n, d) vectors in the order of the names, not normalised.
 
     Raises:
-        ValueError: a name is no text; the pooling or the precision is unknown.
+        ValueError: a name isn't text; the pooling or the precision is unknown.
 
     Example:
         >>> encode(load_encoder("minilm"), ["heart attack", "gout"]).shape
@@ -156,8 +156,8 @@ def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[s
                     dtype: str = "float32") -> dict[str, np.ndarray]:
     """:func:`encode` with several poolings in one forward pass: pooling -> (n, d) vectors.
 
-    Background threads tokenise the names ahead, a window of them at a time. So memory holds the
-    token ids of a few windows only, beside names and vectors.
+    Background threads tokenise the names ahead, one window at a time, so memory holds the token ids
+    of only a few windows besides names and vectors.
     """
     check_names(names, "the names")
     encoder.model.eval()
@@ -183,7 +183,7 @@ def encode_poolings(encoder: Encoder, names: Sequence[str], poolings: Sequence[s
             bar.update(len(chunk.names))
         return found
 
-    # a GPU is faster than one thread that tokenises
+    # one thread tokenises more slowly than a GPU encodes
     depth, threads = (1, 1) if cpu else (4, 3)
     with tqdm(total=len(names), desc=progress, unit="name", disable=not progress) as bar:
         for start, chunks in ahead(window, range(0, len(names), WINDOW), depth, threads):
@@ -211,7 +211,7 @@ def _pooled(encoder: Encoder, chunk: Chunk, poolings: Sequence[str]) -> dict[str
 
 
 def in_precision(encoder: Encoder, precision: str) -> Encoder:
-    """The encoder itself for fp32, else one whose model is a half-precision copy of its weights."""
+    """Return the encoder itself for fp32, else one with a half-precision copy of its weights."""
     dtype = dtype_of(precision)
     if dtype is None:
         return encoder

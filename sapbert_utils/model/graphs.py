@@ -1,4 +1,4 @@
-"""Steps recorded on a GPU: the kernels of a step, played back without Python in between."""
+"""Record the kernels of a step on a GPU, and play them back without Python in between."""
 
 from typing import TYPE_CHECKING
 
@@ -11,21 +11,21 @@ from .tokens import Chunk
 if TYPE_CHECKING:
     from .step import Step
 
-GRAPHS = 8  # how many shapes of batches are recorded at most: each takes memory
+GRAPHS = 8  # the most shapes of batches to record: each takes memory
 
 
 class Graphs:
-    """The recorded steps of a :class:`sapbert_utils.model.step.Step`, one a shape of batches."""
+    """The recorded steps of a :class:`sapbert_utils.model.step.Step`, one per shape of batch."""
 
     def __init__(self, step: "Step"):
         self.step, self.stream = step, torch.cuda.Stream(step.device)
         self.recorded: dict[tuple, Graph | None] = {}  # by shape; None: that shape was seen once
-        self.gradients: list[Tensor] = []  # to which all recorded steps write
+        self.gradients: list[Tensor] = []  # all recorded steps write to them
 
     def find(self, chunk: Chunk, labels: Tensor) -> "Graph | None":
         """The recorded step for a batch of this shape, or None while there is none.
 
-        A shape is recorded when it comes for the second time: many never do.
+        A shape is recorded when it comes a second time, because many come only once.
         """
         key = tuple(tuple(x.shape) for x in [*chunk.tensors(), labels])
         if key not in self.recorded:
@@ -44,7 +44,7 @@ class Graph:
         graphs: the step, its stream and the gradients' buffers.
         chunk: on the device; every batch is copied into its tensors.
         labels: (n,) on the device.
-        others: what has been recorded before.
+        others: the steps recorded before.
     """
 
     def __init__(self, graphs: Graphs, chunk: Chunk, labels: Tensor, others: list["Graph"]):
@@ -52,7 +52,7 @@ class Graph:
         self.chunk, self.labels = chunk, labels.clone()
         weights = [w for w in step.encoder.model.parameters() if w.requires_grad]
         graphs.gradients = graphs.gradients or [torch.zeros_like(w) for w in weights]
-        state = random_state(step.device)  # set again below: a resumed run does not record alike
+        state = random_state(step.device)  # restored below: a resumed run records other steps
         # (1) libraries set themselves up on first use, which cannot be recorded: use them first
         stream.wait_stream(torch.cuda.current_stream(step.device))
         with torch.cuda.stream(stream):

@@ -1,4 +1,4 @@
-"""The records of a training: one a step, read from the device and written to a file."""
+"""The records of a training: one per step, read from the device and written to a file."""
 
 import json
 import warnings
@@ -17,11 +17,11 @@ class History:
     Args:
         folder: of the training; None: the records stay in memory.
         writes: whether this process writes the file; only one does.
-        done: steps done before, whose records are taken over from the file. It may lack some of
-            them (a warning says so), and may hold some of later steps, which are done again.
+        done: steps done before; their records are read from the file. It may lack some of them (a
+            warning says so), or hold records of later steps, which are done again.
 
     Raises:
-        ValueError: the file holds a line that is no record; it stays as it is.
+        ValueError: a line of the file isn't a record; the file stays as it is.
     """
 
     def __init__(self, folder: Path | None, writes: bool, done: int):
@@ -77,8 +77,8 @@ def _read(file: Path, done: int) -> list[dict]:
         except (ValueError, KeyError, TypeError) as error:
             if line.startswith('{"step": ') and not line.endswith("\n"):
                 break  # it was cut when the process was killed
-            raise ValueError(f"line {number} of {file} is no record of a training ({error!r}): "
-                             f"mend it, or move the file away") from error
+            raise ValueError(f"line {number} of {file} is not a record of a training "
+                             f"({error!r}): fix it, or move the file away") from error
     return records
 
 

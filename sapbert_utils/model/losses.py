@@ -43,8 +43,8 @@ def get_loss(loss: str = "ms", miner: str = "all", margin: float = 0.2) -> LossF
         margin: of the miner, in Euclidean distance of unit vectors.
 
     Returns:
-        A function of (n, d) vectors, (n,) integer labels and, if some pairs shall not count as
-        negatives, an (n, n) boolean mask of these. It returns two scalars: the loss, and the share
+        A function of (n, d) vectors, (n,) integer labels and, if some pairs must not count as
+        negatives, an (n, n) boolean mask of them. It returns two scalars: the loss, and the share
         of positive pairs that the miner kept.
 
     Raises:
@@ -91,7 +91,7 @@ def _without(found: Mined, ignore: Tensor) -> Mined:
 
 
 def never_waits(loss: LossFunction) -> bool:
-    """Whether the loss is computed without the CPU waiting for a result of the GPU."""
+    """Whether the loss is computed without making the CPU wait for the GPU."""
     return getattr(loss, "func", None) is mined_multi_similarity
 
 
@@ -105,9 +105,9 @@ def mined_multi_similarity(embeddings: Tensor, labels: Tensor, ignore: Tensor | 
                            margin: float = 0.2, block: int | None = None) -> tuple[Tensor, Tensor]:
     """:func:`multi_similarity_loss` on the pairs of :func:`mine_all`, in O(block · n) memory.
 
-    Every anchor has terms of its own, so the loss is a sum over blocks of anchors. The matrices of
-    a block are not kept for the backward pass but computed once more. Returns the loss and the
-    share of positive pairs kept, both scalars.
+    Every anchor has its own terms, so the loss is a sum over blocks of anchors. The matrices of a
+    block aren't kept for the backward pass; they are computed again. Returns the loss and the share
+    of positive pairs kept, both scalars.
     """
     def of(rows: slice) -> tuple[Tensor, Tensor]:
         positive, negative = mine_all(embeddings, labels, margin, ignore, rows)
@@ -155,7 +155,7 @@ def mine_all(embeddings: Tensor, labels: Tensor, margin: float = 0.2, ignore: Te
         if margin == torch.inf:
             return positive, negative
         unit = F.normalize(embeddings.float(), dim=1)
-        # a matrix product is faster, but inexact for vectors that are nearly equal: not in toys
+        # a matrix product is faster, but inexact for nearly equal vectors: toys do without
         way = "donot_use_mm_for_euclid_dist" if len(unit) < 64 else "use_mm_for_euclid_dist"
         distance = torch.cdist(unit[rows], unit, compute_mode=way)
         nearest_negative = distance.masked_fill(~negative, torch.inf).amin(1, keepdim=True)
@@ -194,4 +194,4 @@ def _log_one_plus_sum_exp(values: Tensor, keep: Tensor) -> Tensor:
     """log(1 + sum of exp) along each row of the values to keep, without overflow."""
     # the least number stands for "no pair": its exp is 0
     kept = values.masked_fill(~keep, torch.finfo(values.dtype).min)
-    return torch.logsumexp(F.pad(kept, (1, 0)), dim=1)  # the zero put first is the 1: exp(0)
+    return torch.logsumexp(F.pad(kept, (1, 0)), dim=1)  # the padded zero gives the 1: exp(0)

@@ -1,4 +1,4 @@
-"""How the vectors of a name's tokens become one: what we know, and what a saved model says."""
+"""Ways to pool the token vectors of a name: those we know, and what a saved model uses."""
 
 import json
 from pathlib import Path
@@ -17,11 +17,11 @@ def check_pooling(pooling: str) -> None:
 
 
 def saved_pooling(name: str, chosen: bool = False) -> dict[str, Any]:
-    """Read pooling, prefix and lower from the files of sentence-transformers, if it has any.
+    """Read pooling, prefix and lower from the files of sentence-transformers, if there are any.
 
     Args:
         name: a folder, or a name on the Hugging Face hub.
-        chosen: the caller chooses a pooling, whatever the files say.
+        chosen: whether the caller chooses a pooling, whatever the files say.
 
     Returns:
         Settings of an encoder; none if sentence-transformers didn't save this model.
@@ -35,7 +35,7 @@ def saved_pooling(name: str, chosen: bool = False) -> dict[str, Any]:
     if not modules:
         return {}
     if not all(isinstance(m, dict) and isinstance(m.get("type"), str) for m in modules):
-        raise ValueError(f"{name}: modules.json is damaged: it is no list of objects with a type")
+        raise ValueError(f"{name}: modules.json is damaged: it isn't a list of objects with a type")
     pooling: Any = "cls"
     for module in modules:
         kind = module["type"].rpartition(".")[2]
@@ -49,7 +49,7 @@ def saved_pooling(name: str, chosen: bool = False) -> dict[str, Any]:
         if (unknown or pooling not in POOLINGS) and not chosen:
             what = f"the module {kind}" if unknown else f"the pooling {pooling}"
             raise ValueError(f"{name} was saved by sentence-transformers with {what}, which is "
-                             f"unknown here: choose a pooling; the vectors will not be its own")
+                             f"unknown here: choose a pooling (the vectors won't be its own)")
     bert = _read_json(name, "sentence_bert_config.json") or {}
     prompts = _read_json(name, "config_sentence_transformers.json") or {}
     prefix = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"), "")

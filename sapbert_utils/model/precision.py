@@ -10,11 +10,11 @@ DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Twin:
-    """A half-precision copy of a model, so that each weight is cast once and not at every use.
+    """A half-precision copy of a model, so that each weight is cast once, not at every use.
 
     Args:
         model: the original, which keeps its precision.
-        dtype: that of the copy.
+        dtype: the type of the copy.
     """
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype):
@@ -32,7 +32,7 @@ class Twin:
     def give_gradients(self) -> None:
         """Add the copy's gradients to the original's, in its precision, and clear the copy's.
 
-        Done after every chunk: in half precision, a sum over many chunks would lose small terms.
+        Call it after every chunk: in half precision, a sum over many chunks would lose small terms.
         """
         fresh, more = [], []
         for w, half in self.pairs:
@@ -85,8 +85,8 @@ def training_precision(precision: str, device: torch.device) -> str:
 def agreed_precision(accelerator: Accelerator, asked: str, device: torch.device) -> str:
     """The precision of a training, from the recipe's (``asked``) and that of ``accelerate launch``.
 
-    Raises ``ValueError`` when the two contradict each other, and when accelerate was told to share
-    out the model itself (FSDP, DeepSpeed): here each process holds a whole model.
+    Raises ``ValueError`` when the two contradict each other, and when accelerate was told to split
+    the model itself (FSDP, DeepSpeed): here each process holds a whole model.
     """
     known = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
     if accelerator.distributed_type not in known:
@@ -96,6 +96,6 @@ def agreed_precision(accelerator: Accelerator, asked: str, device: torch.device)
     if launched == "no":  # accelerate's word for "not asked for"
         launched = "auto"
     if "auto" not in (asked, launched) and asked != launched:
-        raise ValueError(f"accelerate was started with --mixed_precision {launched}, the recipe "
-                         f"says precision {asked}: leave one of them out")
+        raise ValueError(f"accelerate was started with --mixed_precision {launched}, but the "
+                         f"recipe says precision {asked}: leave out one of them")
     return training_precision(asked if launched == "auto" else launched, device)

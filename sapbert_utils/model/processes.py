@@ -1,4 +1,4 @@
-"""A batch among several processes: who encodes which names, vectors gathered, gradients summed."""
+"""Share a batch among processes: split the names, gather the vectors, sum the gradients."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from .tokens import Chunk
 
-BUCKET = 1 << 25  # numbers that travel between processes at a time
+BUCKET = 1 << 25  # numbers exchanged between processes at a time
 
 
 def share(count: int, rank: int, processes: int) -> slice:
@@ -19,7 +19,7 @@ def share(count: int, rank: int, processes: int) -> slice:
 
 
 def gathered(accelerator: Accelerator, vectors: Tensor, count: int) -> Tensor:
-    """The (count, d) vectors of all processes, from this one's share of them."""
+    """Gather the (count, d) vectors of all processes, given this one's share of them."""
     processes = accelerator.num_processes
     shares = [share(count, rank, processes) for rank in range(processes)]
     sizes = [part.stop - part.start for part in shares]
@@ -56,7 +56,7 @@ def sum_gradients(model: PreTrainedModel, chunks: Sequence[Chunk], device: torch
 
 
 def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in groups of about ``BUCKET`` numbers: each exchange has a cost of its own."""
+    """Group the tensors by about ``BUCKET`` numbers, because each exchange has a fixed cost."""
     bucket: list[Tensor] = []
     for tensor in tensors:
         if bucket and sum(t.numel() for t in bucket) + tensor.numel() > BUCKET:

@@ -11,7 +11,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 @contextmanager
 def deterministic(on: bool) -> Iterator[None]:
-    """Make a GPU compute the same from the same seed, with slower kernels; a CPU always does."""
+    """Make a GPU compute the same for the same seed, with slower kernels; a CPU always does."""
     if not on:
         yield
         return
@@ -24,7 +24,7 @@ def deterministic(on: bool) -> Iterator[None]:
 
 
 def random_state(device: torch.device) -> list[Tensor]:
-    """State of the CPU's random numbers, then that of the device's own, if it has them."""
+    """Return the state of the CPU's random numbers, then of the device's own, if it has any."""
     state = [torch.get_rng_state()]
     if device.type != "cpu":
         state.append(_module(device).get_rng_state())
@@ -32,7 +32,7 @@ def random_state(device: torch.device) -> list[Tensor]:
 
 
 def set_random_state(state: list[Tensor], device: torch.device) -> None:
-    """Go on with the random numbers that follow ``state``, from :func:`random_state`."""
+    """Continue with the random numbers that follow ``state``, from :func:`random_state`."""
     torch.set_rng_state(state[0])
     if device.type != "cpu" and len(state) > 1:
         _module(device).set_rng_state(state[1])
@@ -47,7 +47,7 @@ def _module(device: torch.device) -> ModuleType:
 
 @contextmanager
 def replayed(state: list[Tensor], device: torch.device) -> Iterator[None]:
-    """Draw the random numbers that followed ``state`` again; afterwards, return to the present."""
+    """Draw the random numbers that followed ``state`` again; then restore the present state."""
     if device.type == "cpu":
         fork = torch.random.fork_rng([])
     else:
@@ -75,7 +75,7 @@ class Dropout(torch.nn.Dropout):
 
 
 def with_quick_dropout(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model, its dropout layers turned into :class:`Dropout`."""
+    """Turn the dropout layers of a model into :class:`Dropout`, and return the model."""
     for module in model.modules():
         if type(module) is torch.nn.Dropout:  # not its subclasses, which may do something else
             module.__class__ = Dropout

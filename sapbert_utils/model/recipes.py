@@ -11,11 +11,11 @@ from .encoder import Encoder
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of one training; defaults as the NAACL 2021 repository runs its model."""
+    """The settings of one training; the defaults are those of the NAACL 2021 repository."""
 
     name: str
-    base_model: str  # the paper's
-    stand_in: str  # what the demo trains in its place
+    base_model: str  # the paper's model
+    stand_in: str  # what the demo trains instead
     pooling: str  # cls, mean, or mean_all_tok
     languages: tuple[str, ...] | None = ("ENG",)  # LAT codes; None: all
     lower: bool = True  # lower-case the names
@@ -29,16 +29,16 @@ class Recipe:
     loss: str = "ms"  # a name of losses.LOSSES
     miner: str = "all"  # a name of losses.MINERS
     margin: float = 0.2  # of the miner, in Euclidean distance of unit vectors
-    sampling: str = "pairs"  # or concepts: one pair of every concept an epoch
+    sampling: str = "pairs"  # or concepts: one pair of each concept per epoch
     names_per_concept: int = 2  # in a batch, for data of names rather than pairs
     mask_ambiguous: bool = False  # do not push a name away from another concept it belongs to
     precision: str = "auto"  # fp32, bf16, or fp16 with a loss scaler; auto: bf16 where it is fast
-    deterministic: bool = False  # same seed, same weights on a GPU, too; slower
+    deterministic: bool = False  # same seed, same weights, even on a GPU; slower
     cache_gradients: bool = False  # any batch fits in memory, for a quarter more time
     dropout: float = 0.1  # of hidden states and attention, as in the papers' base models
     freeze_word_embeddings: bool = False
     freeze_layers: int = 0  # above 0: train only the layers above this many of the lowest; cheaper
-    blend: float = 1.0  # share of the trained weights in the result; the rest is the start's
+    blend: float = 1.0  # share of the trained weights in the result; the rest comes from the start
     lora_rank: int = 0  # above 0: train low-rank adapters, merged into the model at the end
 
     def __post_init__(self) -> None:
@@ -50,9 +50,9 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is told beside its recipe: how far it goes, what it validates and saves."""
+    """What a run needs besides its recipe: how far to go, what to validate and what to save."""
 
-    steps: int | None = None  # where it ends; None: after the recipe's epochs
+    steps: int | None = None  # where to stop; None: after the recipe's epochs
     validate: Callable[[Encoder], float] | None = None  # higher is better
     validate_every: int = 100  # steps; the last one is always validated
     on_step: Callable[[list[dict]], None] | None = None  # called with all records that are read
@@ -64,12 +64,12 @@ class Plan:
     track: tuple[str, ...] = ()  # trackers of accelerate (tensorboard, wandb)
 
     def __post_init__(self) -> None:
-        """Raise ``ValueError`` on a number of steps that means nothing."""
+        """Raise ``ValueError`` on a number of steps that makes no sense."""
         _check(self, steps=1, validate_every=1, read_every=0, checkpoint_every=0, keep=1)
 
 
 def _check(settings: Recipe | Plan, top: float | None = None, **lowest: float) -> None:
-    """Raise ``ValueError`` on a setting that is not at least so much, and less than ``top``."""
+    """Raise ``ValueError`` on a setting below its value in ``lowest``, or not below ``top``."""
     below = "" if top is None else f" and less than {top}"
     for name, least in lowest.items():
         value = getattr(settings, name)
@@ -135,16 +135,16 @@ def model_card(recipe: Recipe, base_model: str, data: str, steps: int) -> str:
     """The README of a trained model's folder: how to compute its vectors, and how it was trained.
 
     Args:
-        recipe: as it was trained.
-        base_model: what was really trained, which may be a stand-in for the recipe's. Of a folder
-            the card says the last name alone.
+        recipe: the one it was trained with.
+        base_model: what was really trained, which may be a stand-in for the recipe's. If it's a
+            folder, the card gives only its last name.
         data: a few words on the training data.
         steps: how many were taken.
     """
     pooled = {"cls": "`hidden[:, 0]`", "mean": "the mean of `hidden` over the real tokens",
               "mean_all_tok": "the mean of `hidden` over all positions, padded to "
                               f"{recipe.max_length}"}[recipe.pooling]
-    if Path(base_model).is_dir():  # where it lay on this machine says nothing to others
+    if Path(base_model).is_dir():  # its path on this machine means nothing to others
         base_model = Path(base_model).name
     settings = "\n".join(f"| {key} | {value} |" for key, value in asdict(recipe).items())
     return Path(__file__).with_name("card.txt").read_text(encoding="utf-8").format(

@@ -1,4 +1,4 @@
-"""Save an encoder, whole or as adapters to its base model, and never over anyone's files."""
+"""Save an encoder, whole or as adapters to its base model, but never over someone's files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ ON_THE_HUB = {"minilm": "sentence-transformers/all-MiniLM-L6-v2",
               "e5-multilingual": "intfloat/multilingual-e5-small",
               "mpnet": "sentence-transformers/all-mpnet-base-v2"}
 
-# exact names: a reader's tokenizer_notes.md or my.model is none of them
+# exact names, so that a reader's tokenizer_notes.md or my.model isn't taken for one
 MODEL_FILES = (SETTINGS, "README.md", "config.json", "model.safetensors", "tokenizer.json",
                "model.safetensors.index.json", "model-?????-of-?????.safetensors",
                "tokenizer_config.json", "tokenizer.model", "sentencepiece.bpe.model",
                "spiece.model", "vocab.txt", "vocab.json", "special_tokens_map.json",
                "added_tokens.json", "merges.txt", "chat_template.jinja", *ADAPTERS,
-               "history.csv", "vectors.npy", "thresholds.json")  # the last, of a released model
+               "history.csv", "vectors.npy", "thresholds.json")  # this line: of a released model
 
 
 def check_replaceable(folder: Path | str) -> None:
@@ -34,12 +34,12 @@ def check_replaceable(folder: Path | str) -> None:
     folder = Path(folder)
     if folder.is_dir():
         paths = sorted(folder.iterdir())
-        ours = (folder / SETTINGS).is_file()  # without it, a model that someone else saved
+        ours = (folder / SETTINGS).is_file()  # without it, someone else saved the model
         foreign = [path.name for path in paths if not ours or path.is_symlink()
                    or not path.is_file() or not any(fnmatch(path.name, k) for k in MODEL_FILES)]
         if foreign:
-            raise FileExistsError(f"{folder} holds {foreign[0]!r}, which belongs to no model that "
-                                  f"was saved here: name another folder, or move it away")
+            raise FileExistsError(f"{folder} holds {foreign[0]!r}, which isn't part of a model "
+                                  f"saved here: name another folder, or move it away")
     elif folder.exists():
         raise FileExistsError(f"{folder} is a file: name a folder for the model")
 
@@ -59,7 +59,7 @@ def save_encoder(encoder: Encoder, folder: Path | str, card: str = "") -> Path:
 
 @contextmanager
 def _folder(encoder: Encoder, folder: Path | str, card: str, **more: str) -> Iterator[Path]:
-    """A new folder that gets the settings of ``encoder``, ``more`` of them, and its card."""
+    """Yield a new folder, and write the settings of ``encoder``, ``more`` and the card to it."""
     check_replaceable(folder)
     settings = {"pooling": encoder.pooling, "max_length": encoder.max_length,
                 "prefix": encoder.prefix, "lower": encoder.lower, **more}
@@ -77,11 +77,11 @@ def save_adapters(encoder: Encoder, base: str, folder: Path | str, rank: int,
 
     The difference of each linear layer and of the word embeddings is cut to its ``rank`` largest
     singular values, and written in half precision. What was trained as adapters of this rank is
-    kept whole, but for that rounding. Of a layer that did not change nothing is written. Other
+    kept whole, apart from that rounding. Nothing is written for a layer that didn't change. Other
     weights (biases, layer norms, positions) stay the base's.
 
     Args:
-        encoder: trained from ``base``, and blended or not.
+        encoder: trained from ``base``, blended or not.
         base: a name or folder that :func:`load_encoder` takes.
         folder: a new or empty one, or one of adapters, which is replaced.
 
@@ -101,10 +101,10 @@ def save_adapters(encoder: Encoder, base: str, folder: Path | str, rank: int,
             continue
         u, s, v = torch.linalg.svd(moved.T if weight is words else moved, full_matrices=False)
         lost -= float((s[:rank] ** 2).sum())
-        root = s[:rank].sqrt()  # shared out evenly, so that both parts suit half precision
+        root = s[:rank].sqrt()  # split evenly, so that both parts suit half precision
         changed.append(layer)
         for part, value in (("A", root[:, None] * v[:rank]), ("B", u[:, :rank] * root)):
-            # peft's names; the table of the words is looked up, and so transposed
+            # peft's names; the table of words is looked up, so it is transposed
             key = f"lora_embedding_{part}" if weight is words else f"lora_{part}.weight"
             state[f"base_model.model.{layer}.{key}"] = value.half().contiguous()
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=changed,

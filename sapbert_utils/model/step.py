@@ -28,23 +28,23 @@ class Step:
     (1) The names go through the encoder in chunks. (2) The loss is computed over the vectors of all
     names. (3) Its gradient at the vectors goes back through the chunks to the weights.
 
-    Of several processes, each encodes its share of the names, and the sum over the processes is the
-    gradient of the whole batch. In half precision, (1) and (3) run on a copy of the weights that is
-    cast once a step; weights and gradients stay in fp32.
+    If there are several processes, each encodes its share of the names, and the sum over the
+    processes is the gradient of the whole batch. In half precision, (1) and (3) run on a copy of
+    the weights that is cast once a step; weights and gradients stay in fp32.
 
     Args:
         encoder: what is trained. Its weights may change, but not the tensors that hold them.
         loss: as :func:`sapbert_utils.model.losses.get_loss` returns it.
         precision: fp32, bf16 or fp16 (with a ``scaler``).
-        cached: keep no activations, but encode every chunk a second time, with the same dropout,
-            when its gradient is computed (Gao et al. 2021, arXiv 2101.06983). The gradient is the
-            same, and memory holds the activations of one chunk only.
-        scaler: of the loss, for fp16.
+        cached: keep no activations; encode every chunk again, with the same dropout, when its
+            gradient is computed (Gao et al. 2021, arXiv 2101.06983). The gradient is the same, and
+            memory holds the activations of one chunk only.
+        scaler: scales the loss, for fp16.
         accelerator: tells which process this is, and of how many; None: the only one.
         budget: tokens of a chunk; None: what suits the device.
         graphs: on a GPU, record the kernels of a step once for each shape of a batch and play them
-            back, so that the card does not wait for Python. It is done in half precision, and where
-            no value is needed in Python during a step: one process, one chunk, the default loss.
+            back, so that the card does not wait for Python. This works in half precision, if Python
+            needs no value during a step: one process, one chunk, the default loss.
     """
 
     def __init__(self, encoder: Encoder, loss: LossFunction, precision: str = "fp32",
@@ -89,8 +89,8 @@ class Step:
 
         Args:
             chunks: as :meth:`chunks` returns them.
-            labels: (n,) concepts of all names, also of those that other processes encode.
-            ignore: (n, n) boolean, pairs that are no negatives.
+            labels: (n,) concepts of all names, including those that other processes encode.
+            ignore: (n, n) boolean, pairs that aren't negatives.
 
         Returns:
             The loss and the share of positives kept, as scalars on the device: reading them would
@@ -108,7 +108,7 @@ class Step:
 
     def compute(self, chunks: Sequence[Chunk], labels: Tensor,
                 ignore: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The same as a call, for tensors on the device, and never by a recorded step."""
+        """Do the same as a call, for tensors on the device, and never by a recorded step."""
         if self.twin:
             self.twin.refresh(trained_only=True)
             self.twin.model.zero_grad(set_to_none=True)
@@ -126,7 +126,7 @@ class Step:
             vectors.requires_grad_()
 
             value, kept = self.loss(vectors, labels, ignore)  # (2) the loss
-            # NaN is in no hard pair: the loss alone may not show it
+            # NaN is never in a hard pair, so the loss alone may not show it
             finite = torch.isfinite(vectors).all() & torch.isfinite(value)
             if value.requires_grad:
                 (whole,) = torch.autograd.grad(value, vectors)
@@ -169,7 +169,7 @@ class Step:
             # the small tables, too: a sum of hundreds of rows in half precision loses terms
             tables = [module for module in self.worker.model.modules()
                       if type(module) is torch.nn.Embedding]
-        # where a table is frozen, adapters learn beside it, whose gradient cannot be sparse
+        # adapters learn beside a frozen table, and their gradient can't be sparse
         tables = [table for table in tables if table.weight.requires_grad]
         for table in tables:
             table.sparse = self.device.type == "cpu"
@@ -197,7 +197,7 @@ def train_step(encoder: Encoder, names: list[str], labels: Tensor, loss: LossFun
         names: n texts.
         labels: (n,) their concepts.
         loss: as :func:`sapbert_utils.model.losses.get_loss` returns it.
-        ignore: (n, n) boolean, pairs that are no negatives.
+        ignore: (n, n) boolean, pairs that aren't negatives.
         settings: those of :class:`Step`.
 
     Returns:

@@ -1,6 +1,6 @@
 """Names as token ids in flat arrays, and the chunks of them that an encoder takes at a time.
 
-There are two layouts of chunks. *Padded*: one name a row, each row filled up to the longest name.
+There are two layouts of chunks. *Padded*: one name per row, each row filled up to the longest name.
 *Packed*: rows of a fixed width, each with as many names as fit, one after the other; a token sees
 only the tokens of its own name. A GPU wants packed chunks: no time goes into padding, and there are
 few shapes of chunks. A CPU wants padded chunks, sorted by length: they stay in a core's caches.
@@ -24,13 +24,13 @@ ROW = 128  # tokens of a packed row
 
 
 def check_names(names: Sequence[object] | np.ndarray, where: str) -> None:
-    """Raise ``ValueError`` if one of ``names`` is no text; ``where`` says where they stand."""
-    if names is None or isinstance(names, str):  # the letters of a name are no names
+    """Raise ``ValueError`` if one of ``names`` isn't text; ``where`` says where they are from."""
+    if names is None or isinstance(names, str):  # it would pass as a list of letters
         raise ValueError(f"{where} are {names!r:.60}: give a list of names")
     if all(issubclass(kind, str) for kind in set(map(type, names))):  # fast, for millions of names
         return
     row, name = next((i, name) for i, name in enumerate(names) if not isinstance(name, str))
-    raise ValueError(f"row {row} of {where} lacks a name: it has {name!r} in place of text")
+    raise ValueError(f"row {row} of {where} lacks a name: it has {name!r} instead of text")
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def padded_chunks(tokens: Tokens, budget: int, pad: int, width: int | None = Non
     """All names, sorted by length, in padded chunks.
 
     Args:
-        budget: most tokens of a chunk, padding included; a single name may have more.
+        budget: the most tokens in a chunk, padding included; a single name may have more.
         pad: id of the pad token.
         width: pad every chunk to this many tokens; None: to its longest name.
         multiple: round that longest name's tokens up to a multiple of this.
@@ -180,14 +180,14 @@ def packed_chunks(tokens: Tokens, budget: int, pad: int, width: int, row: int = 
     """All names, in their order, in packed chunks.
 
     Args:
-        budget: most tokens of a chunk, filler included; a single row may have more.
+        budget: the most tokens in a chunk, filler included; a single row may have more.
         pad: id of the pad token, which fills the rows up.
-        width: most tokens of a name.
+        width: the most tokens in a name.
         row: tokens of a row; raised to ``width`` if it is less.
     """
     row = max(row, width)
     end = np.cumsum(tokens.length)
-    starts, first = [], 0  # the name that begins each row, found in one step a row, not one a name
+    starts, first = [], 0  # the first name of each row, found in a step per row, not per name
     while first < len(tokens):
         starts.append(first)
         before = end[first - 1] if first else 0

@@ -37,7 +37,7 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, **plan: Any) -> 
     the gradient and move the weights; now and then record, validate, save. (3) Merge the adapters,
     and blend the model with the start, if the recipe says so.
 
-    On a CPU, the same seed gives the same weights, also after a resume. On a GPU they agree to
+    On a CPU, the same seed gives the same weights, also after a resume. On a GPU they agree up to
     rounding, or exactly with ``recipe.deterministic``. Several processes (``accelerate launch``)
     share each batch; the first of them validates.
 
@@ -48,13 +48,13 @@ def train(encoder: Encoder, data: pd.DataFrame, recipe: Recipe, **plan: Any) -> 
         plan: fields of :class:`sapbert_utils.model.recipes.Plan`: steps, validation, checkpoints, …
 
     Returns:
-        One record a step: step, loss, kept (share of positive pairs), lr, seconds and, on some
+        One record per step: step, loss, kept (share of positive pairs), lr, seconds and, on some
         steps, validation.
 
     Raises:
         FloatingPointError: the loss is not finite. The weights in memory may be broken then, but no
             checkpoint is.
-        ValueError: settings do not fit each other, the data, the model or a checkpoint.
+        ValueError: settings don't fit each other, the data, the model or a checkpoint.
         OSError: a checkpoint cannot be written.
 
     Example:
@@ -70,7 +70,7 @@ class Training:
     """One run of :func:`train`, section by section."""
 
     def __init__(self, encoder: Encoder, data: pd.DataFrame, recipe: Recipe, plan: Plan):
-        # (1) the processes, and the precision: accelerate launch has a say in both
+        # (1) the processes and the precision, which accelerate launch may set, too
         self.encoder, self.plan = encoder, plan
         self.folder = Path(plan.folder) if plan.folder else None
         self.accelerator = Accelerator(
@@ -109,7 +109,7 @@ class Training:
     def _prepare_step(self) -> None:
         """Make the optimizer, the loss scaler, the step and the store of token ids."""
         encoder, recipe = self.encoder, self.recipe
-        torch.manual_seed(recipe.seed + self.accelerator.process_index)  # each its own dropout
+        torch.manual_seed(recipe.seed + self.accelerator.process_index)  # own dropout for each
         weights = [w for w in encoder.model.parameters() if w.requires_grad]
         self.optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate,
                                            weight_decay=recipe.weight_decay, fused=True)
@@ -166,7 +166,7 @@ class Training:
                 record = {"step": number, "lr": lr, "seconds": seconds}
                 self.history.unread.append((record, loss, kept))
 
-                # (4) the weights: a loss that is read first, and is not finite, moves none
+                # (4) the weights: if the loss is read first and isn't finite, none moves
                 fresh = self.history.read() if self.read_every == 1 else []
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
@@ -184,7 +184,7 @@ class Training:
 
     def _prepared(self, drawn: tuple[np.ndarray, np.ndarray]) -> (
             tuple[list[Chunk], torch.Tensor, torch.Tensor | None]):
-        """In the background: a batch's chunks for this process, all its labels, pairs to ignore."""
+        """Prepare a batch in the background: this process's chunks, all labels, pairs to ignore."""
         numbers, labels = drawn[0], torch.from_numpy(drawn[1])
         chunks, ignore = self.step.chunks(self.store.take(numbers)), None
         if self.ambiguous:
@@ -227,17 +227,17 @@ class Training:
                                 self.encoder.model.state_dict(), state, self.about, self.plan.keep)
             self.accelerator.wait_for_everyone()
 
-        # (4) tell others
+        # (4) report to the trackers and the caller
         if self.plan.track:
             for record in fresh:
                 values = {key: value for key, value in record.items() if key != "step"}
                 self.accelerator.log(values, step=record["step"])
         if self.plan.on_step:
             self.plan.on_step(self.history.records)
-        self.step.train()  # whoever was called may have encoded names, which switches dropout off
+        self.step.train()  # the callback may have encoded names, which switches dropout off
 
     def finish(self) -> list[dict]:
-        """Leave the encoder as the recipe says: adapters merged, blended, in evaluation mode."""
+        """Finish the encoder as the recipe says: merge adapters, blend, set evaluation mode."""
         for tracker in self.accelerator.trackers if self.plan.track else []:
             tracker.finish()
         self.encoder.model, self.encoder.twin = merged(self.encoder).model.eval(), None

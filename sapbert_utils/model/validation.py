@@ -1,4 +1,4 @@
-"""Validation while training: names of concepts that no step saw."""
+"""Validate during training, on names of concepts that no step saw."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from .encoding import encode
 
 def linking_accuracy(held_out: pd.DataFrame, others: pd.DataFrame,
                      size: int = 5000) -> Callable[[Encoder], float]:
-    """A ``validate`` for :func:`sapbert_utils.model.training.train`: linking of unseen concepts.
+    """Make a ``validate`` for :func:`sapbert_utils.model.training.train`: link unseen concepts.
 
     The first name of each held-out concept is the query. The dictionary holds the other names of
     these concepts and up to ``size`` names of ``others``.

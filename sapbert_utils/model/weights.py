@@ -1,4 +1,4 @@
-"""Which weights of a model are trained, and what they become in the end: adapters, blending."""
+"""Choose which weights of a model are trained, and finish them: merge adapters, blend."""
 
 import copy
 from dataclasses import replace
@@ -13,7 +13,7 @@ from .recipes import Recipe
 def prepare(encoder: Encoder, recipe: Recipe) -> Encoder | None:
     """Set an encoder up for a training: settings, frozen weights, dropout and adapters.
 
-    Returns a copy of the encoder as it came, if the recipe blends it with the result. Raises
+    Returns a copy of the original encoder, if the recipe blends it with the result. Raises
     ``ValueError`` when the recipe does not fit the model.
     """
     encoder.pooling, encoder.lower = recipe.pooling, recipe.lower
@@ -68,12 +68,12 @@ def with_adapters(encoder: Encoder, rank: int) -> Encoder:
     Call :func:`freeze` first: what it froze gets no adapter. :func:`merged` adds the adapters into
     the weights (LoRA: Hu et al. 2021, arXiv 2106.09685).
     """
-    from peft import LoraConfig, get_peft_model  # slow to import, and few runs want it
+    from peft import LoraConfig, get_peft_model  # slow to import, and few runs need it
 
     beside = [name for name, weight in adaptable(encoder.model).items() if weight.requires_grad]
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=beside)
     with quiet():
-        # what wraps the model counts as training, and would switch dropout on
+        # the wrapper starts in training mode, which would switch dropout on
         return replace(encoder, model=get_peft_model(encoder.model, config).train(
             encoder.model.training))
 

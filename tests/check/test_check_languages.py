@@ -16,7 +16,7 @@ def test_languages_1(judged):
         "first place": macro(lambda r: r > 0),
         "Rank 0": macro(lambda r: r <= 1),
         "fixed number": lambda r, of: sum(100 * np.mean(r[of == x] == 1) for x in set(of)) / 2,
-        "another one": lambda r, of: 50,
+        "mean of these two": lambda r, of: 50,
     })
 
 

@@ -38,7 +38,7 @@ def test_linking_2(judged):
     by_cosine, by_dot = winners(unit(mentions), unit(names)), winners(mentions, names)
     judged(check.linking_2, winners(mentions, unit(names)), {
         "whose lengths matter": winners(unit(mentions), names),
-        "neither's winners": winners(mentions, unit(names, axis=0)),
+        "win by neither": winners(mentions, unit(names, axis=0)),
         "returns a pair": (by_cosine[:, None], np.ones((300, 1))),
     }, by_cosine, by_dot)
     assert check.linking_2(by_cosine.tolist(), by_cosine, by_dot).right

@@ -38,5 +38,5 @@ def test_maps_2(judged):
 def test_maps_3(judged):
     judged(check.maps_3, 0.11, {
         "Give a share": 11, "not with": 1.0, "share of the real names": 0.58,
-        "what chance gives": 0.0026, "kept of noise": 0.55,
+        "what chance gives": 0.0026, "so much of noise": 0.55,
     }, 0.58, 3985)

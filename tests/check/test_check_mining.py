@@ -36,7 +36,7 @@ def test_mining_2(judged):
         "no concept at all": lambda names, labels, concepts_of: labels[:, None] != labels[None, :],
         "your table misses it": lambda names, labels, concepts_of: np.zeros((8, 8), dtype=bool),
         "only once": lambda *given: flagged(*given, counts=lambda i, j: i < j),
-        "stands in the batch twice": lambda names, *given: flagged(
+        "in the batch twice": lambda names, *given: flagged(
             names, *given, counts=lambda i, j: names[i] != names[j]),
         "the label of neither": ambiguous,
         "misses a pair": lambda *given: flagged(*given, counts=lambda i, j: {i, j} != {4, 5}),

@@ -28,7 +28,7 @@ def test_pairs_2(judged):
                           ("H", "s"), ("I", "r")],
                          columns=["cui", "name"])
     judged(check.pairs_2, 3, {
-        "number of ambiguous names": 2, "rows that leave": 7, "keep another": 5,
+        "number of ambiguous names": 2, "rows that are dropped": 7, "keep another": 5,
         "Which have none": 6, "make no pair": 8, "concepts before": 99, "whole number": "3",
     }, names)
 
@@ -52,7 +52,7 @@ def test_pairs_3(judged):
         "more words": lambda names, held: [
             n for n in names if any({*key(n)} >= {*key(h)} for h in held)],
         "compare letters": by(lambda name: sorted(re.sub(r"\W", "", name.lower()))),
-        "stand twice": by(lambda name: set(key(name))),
+        "occur twice": by(lambda name: set(key(name))),
         "as they were written": lambda names, held: [" ".join(key(n)) for n in by(key)(names, held)]
         + by(key)(names, held),
     })

@@ -13,7 +13,7 @@ def test_terms_1(judged):
     facts = ["runny nose", "Lazy Eye"], ["nasal discharge"], ["Runny nose", "lazy eye", "amblyopia"]
     judged(check.terms_1, looked_up, {
         "not how many": lambda mentions, names: len(looked_up(mentions, names)),
-        "'runny nose' is no name": lambda mentions, names: mentions,
+        "'runny nose' isn't a name": lambda mentions, names: mentions,
         "A part of a name": lambda mentions, names: [m for m in mentions if m.lower() in " ".join(names).lower()],
         "letter by letter": lambda mentions, names: [],
         "in lower case": lambda mentions, names: [m for m in mentions if m in names],

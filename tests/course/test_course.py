@@ -181,7 +181,7 @@ def test_a_second_command_waits_for_the_first_and_a_killed_one_holds_nothing(cou
         time.sleep(0.1)
     second = start(course, "reproduce")
     said = second.stdout.readline()
-    assert "another command runs in" in said and str(course.runs / "demo") in said, said + second.stderr.read()
+    assert "another command is running in" in said and str(course.runs / "demo") in said, said + second.stderr.read()
     time.sleep(1)
     assert first.poll() is None and second.poll() is None
     first.kill()
@@ -316,7 +316,7 @@ def test_lists_notebooks_parameters_and_times(course):
 
 
 @pytest.mark.parametrize("text, words", [
-    ("{", "no notebook"), ("[]", "no notebook"), ('{"cells": [{"cell_type": "code"}]}', "no notebook"),
+    ("{", "not a notebook"), ("[]", "not a notebook"), ('{"cells": [{"cell_type": "code"}]}', "not a notebook"),
     ('{"cells": [{"cell_type": "code", "source": "a: int = ", "metadata": {"tags": ["parameters"]}}]}', "not Python"),
 ])
 def test_a_file_that_is_no_notebook_is_refused(course, text, words):

@@ -342,7 +342,7 @@ def test_csv_with_a_long_cell(tmp_path):
 
 @pytest.mark.parametrize("name, content, columns, message", [
     ("x.obo", OBO.replace('synonym: "Broad', "synonym: Broad"), "",
-     "x.obo, line 10: a synonym must stand in quotes"),
+     "x.obo, line 10: a synonym must be in quotes"),
     ("x.obo", OBO.replace("\n\n", "\n\u2028\n").replace('"Broad', "Broad"), "",
      "x.obo, line 10: "),
     ("x.obo", OBO + '\n[Term]\nid: X:4\nname: x\nsynonym: "" EXACT []\n', "",
@@ -367,7 +367,7 @@ def test_csv_with_a_long_cell(tmp_path):
     ("x.obo", "[Term]\nid: X:1\nname: \u200b\n", "", "x.obo, line 3: a name is empty"),
     ("x.obo", "[Term]\nid:\nname: x\n", "", r"x.obo, line 1: a \[Term\] without id"),
     ("x.obo", '[Term]\nid: X:1\nname: a\\\nb\\\n\nsynonym: "c" []\nsynonym: \\\nd\n', "",
-     "x.obo, line 7: a synonym must stand in quotes, not: d"),
+     "x.obo, line 7: a synonym must be in quotes, not: d"),
     *(("x.csv", f"cui,name\nA,Nose\nB,{blank}\n", "cui,name", "x.csv, line 3: 'name' is empty")
       for blank in ("\u200b", "\u00a0", "\u00ad \ufeff", "\x00")),
     ("x.csv", "cui,name\n\u200b,Nose\n", "cui,name", "x.csv, line 2: 'cui' is empty"),

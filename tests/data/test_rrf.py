@@ -62,9 +62,9 @@ def test_one_line_that_ends_unlike_the_others_is_read_with_them(tmp_path, end, o
 BAD = [(LINE[:-1], "17 fields where MRCONSO.RRF has 18"), ("", "0 fields"),
        (LINE + "x|", "19 fields"), (LINE + "x", "18 fields"),
        (LINE.replace("fever", "fe|ver"), "19 fields"),
-       (changed(CUI="C123"), "'C123' is no CUI"),
+       (changed(CUI="C123"), "'C123' is not a CUI"),
        (changed(STR="a" * 3_000_000), "3,000,0.. bytes long"),
-       (changed(CUI=""), "'' is no CUI"), (changed(STR="a\rb"), "carriage return"),
+       (changed(CUI=""), "'' is not a CUI"), (changed(STR="a\rb"), "carriage return"),
        (LINE.encode().replace(b"fever", b"fi\xe8vre") + b"\n", "not UTF-8"),
        (LINE.encode().replace(b"L1", b"L\xff") + b"\n", "not UTF-8")]
 

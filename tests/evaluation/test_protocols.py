@@ -102,7 +102,7 @@ def test_unique_unseen_and_terminology():
     assert score(found, "unseen", train=train).tolist() == [1]
     before = Benchmark("before", ("a",), ("C1",), ("x", "y"), ("C1", "C2"))
     assert score(found, "terminology", terminology=before).tolist() == [1, 1, 2, 1]
-    refused = {"unseen": "training part", "terminology": "before training",
+    refused = {"unseen": "training part", "terminology": "dictionary has no training",
                "other": "choose one of"}
     for protocol, message in refused.items():
         with pytest.raises(ValueError, match=message):
@@ -167,8 +167,8 @@ def one_query(gold, concept):
     ('{"queries": [{"mentions": [{"mention": "m", "golden_cui": "C1"}]}]}',
      "query 1: .*candidates"),
     ('{"queries": [{"mentions": []}]}', "query 1"),
-    (one_query(None, "C1"), "query 1: .*None is no text"), (one_query([], "C1"), "query 1"),
-    (one_query("C1", True), "query 1: .*True is no text"), (one_query("", "C1"), "query 1"),
+    (one_query(None, "C1"), "query 1: .*None is not text"), (one_query([], "C1"), "query 1"),
+    (one_query("C1", True), "query 1: .*True is not text"), (one_query("", "C1"), "query 1"),
     ('{"queries": []}', "bad.json: no query has a candidate")])
 def test_malformed_predictions_are_refused(tmp_path, text, message):
     file = tmp_path / "bad.json"

@@ -129,7 +129,7 @@ def test_a_csv_of_another_encoding_is_read_when_it_is_named(link, tmp_path):
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"threshold": 75}, "threshold is 75: it is a cosine"), ({"threshold": -1.1}, "threshold is"),
+    ({"threshold": 75}, "threshold is 75: give a cosine"), ({"threshold": -1.1}, "threshold is"),
     ({"threshold": float("nan")}, "threshold is nan"), ({"k": 0}, "k is 0"),
     ({"k": -5}, "k is -5")])
 def test_settings_that_make_no_sense_are_refused(link, settings, message):

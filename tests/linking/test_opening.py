@@ -129,5 +129,5 @@ def test_the_threshold_with_the_best_f1_of_answers_by_hand(encoder):
     # a mention alone and among others: the last digits differ
     assert any(score == pytest.approx(found, abs=1e-6) for score, _ in answers)
     assert f1(found - 1e-6) == max(f1(score) for score, _ in answers)
-    with pytest.raises(ValueError, match="not blank ones alone"):
+    with pytest.raises(ValueError, match="one mention that isn't blank"):
         best_threshold(linker, {" ": {"C1"}})

@@ -168,7 +168,7 @@ def test_ways_to_launch_that_are_not_known_are_refused():
             asks(DistributedType[kind])
     assert asks(DistributedType.MULTI_GPU, "bf16") == "bf16"
     assert asks(DistributedType.NO, "fp16", "fp16") == "fp16"
-    with pytest.raises(ValueError, match="--mixed_precision fp16, the recipe says precision bf16"):
+    with pytest.raises(ValueError, match="--mixed_precision fp16, but the recipe says precision bf16"):
         asks(DistributedType.NO, "fp16", "bf16")
 
 

@@ -184,7 +184,7 @@ def test_a_model_without_a_fast_tokenizer_is_refused(encoder, tmp_path, monkeypa
 
 @pytest.mark.parametrize("bad", [None, float("nan"), 5])
 def test_what_is_no_text_is_refused_with_its_row(encoder, bad):
-    message = f"row 2 of the names lacks a name: it has {bad!r} in place of text"
+    message = f"row 2 of the names lacks a name: it has {bad!r} instead of text"
     with pytest.raises(ValueError, match=message):
         encode(encoder, ["gout", "flu", bad, bad])
 

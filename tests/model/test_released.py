@@ -82,7 +82,7 @@ def test_its_card_says_what_it_is_what_it_reaches_and_how_to_make_it(name):
     if "validation" in rows[0]:
         assert len([row for row in rows if row["validation"]]) >= 10, "a curve, not two points"
     else:
-        assert name == "sapbert-e5" and "without a look at held-out concepts" in card
+        assert name == "sapbert-e5" and "without validation on held-out concepts" in card
 
 
 def test_its_files_are_what_they_should_be(name):

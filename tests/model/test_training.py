@@ -115,7 +115,7 @@ RECORD = '{"step": 1, "loss": 0.5, "kept": 1.0, "lr": 0.1, "seconds": 0.1}\n'
 def test_a_history_that_is_not_ours_is_refused_with_its_line_and_stays(tmp_path, line, text):
     (tmp_path / "history.jsonl").write_text(text)
     for done in (0, 1):
-        with pytest.raises(ValueError, match=f"line {line} of .*history.jsonl is no record"):
+        with pytest.raises(ValueError, match=f"line {line} of .*history.jsonl is not a record"):
             History(tmp_path, True, done)
     assert (tmp_path / "history.jsonl").read_text() == text
 

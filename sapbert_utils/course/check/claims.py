@@ -23,14 +23,14 @@ def claims_1(gain: float, rows: pd.DataFrame) -> str:
     first = rows[(rows["seed"] == 1) & (rows["benchmark"] == "layperson dev")].set_index("setting")
     one = float(first.at["SapBERT", "acc@1"] - first.at["no miner", "acc@1"])
     expect(abs(gain - dev / 100) > 0.002, "Is that a share or points? acc@1 is in percent here.")
-    expect(abs(gain + dev) > 0.02 or abs(dev) < 0.02, "The sign says what the miner takes away. "
-           "Which of the two settings comes first in your difference?")
+    expect(abs(gain + dev) > 0.02 or abs(dev) < 0.02, "Your sign is reversed. Which of the two "
+           "settings comes first in your difference?")
     expect(abs(gain - one) > 0.02, "That's the first seed alone. How many are there?")
     expect(abs(gain - test) > 0.02, "Those are the test queries. A choice is made on dev.")
     expect(abs(gain - dev) < 0.02, "Take the mean of acc@1 over the seeds of each setting, on "
            "`layperson dev`, and subtract.")
-    return (f"{dev:+.2f} on dev, {test:+.2f} on test: so little is what another seed, or other "
-            "mentions, would move as well.")
+    return (f"{dev:+.2f} on dev, {test:+.2f} on test: another seed, or other mentions, would "
+            "shift it by as much.")
 
 
 @checker
@@ -47,7 +47,7 @@ def claims_2(half_width: Callable[[Sequence[float]], float]) -> str:
     expect(abs(found - 3.182 / 3**0.5) > 0.01, "Three seeds leave two degrees of "
            "freedom, not three.")
     expect(abs(found - 4.303 / 3**0.5) < 0.01, "For 1, 2 and 3 points the half width should be "
-           "about two and a half: standard deviation, root of the number, t.")
+           "about two and a half: it takes the standard deviation, the root of the number and t.")
     expect(abs(call(half_width, five) - 2.776 * np.std(five, ddof=1) / 5**0.5) < 0.01,
            "It's right for three seeds, but not for five: t depends on their number.")
     return "With two degrees of freedom, t is more than twice the 1.96 of a normal distribution."
@@ -58,7 +58,7 @@ def claims_3(says: Callable[[list[tuple[float, float]], list[tuple[float, float]
     """Judge ``says(intervals, widened)``: the verdict on several (low, high), by one rule."""
     above, across, below = (0.5, 2.0), (-0.4, 1.1), (-2.0, -0.5)
     expect(call(says, [above, above], [(0.1, 2.4), (-0.1, 2.6)]) == "holds",
-           "All intervals lie above zero, and that's enough: only otherwise are they widened.")
+           "All intervals lie above zero, and that's enough: widen them only otherwise.")
     expect(call(says, [above, across], [(-0.1, 2.6), (-0.9, 1.6)]) == "not seen here",
            "One interval was above zero, but not once it's widened. With several comparisons, one "
            "may be lucky.")

@@ -1,4 +1,4 @@
-"""How an answer is judged: right, not there yet and what kind of mistake, or not answered."""
+"""Judge an answer: right, not yet right (with the kind of mistake), or missing."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -24,14 +24,14 @@ class _NoAnswer(Exception):
 
 
 def expect(holds: object, hint: str) -> None:
-    """End the check with ``hint`` unless ``holds``. Ask for the grossest mistake first."""
+    """End the check with ``hint`` unless ``holds``. Test for the grossest mistake first."""
     if not holds:
         raise _Mistake(hint)
 
 
 def call(answer: Callable[..., Any], *given: Any) -> Any:
-    """What the reader's function makes of ``given``; without a body, it gives no answer."""
-    expect(callable(answer), "Hand over the function itself, by its name, without brackets.")
+    """Call the reader's function on ``given``; a function without a body gives no answer."""
+    expect(callable(answer), "Pass the function itself, by its name, without brackets.")
     found = answer(*given)
     if found is None or found is ...:
         raise _NoAnswer
@@ -39,10 +39,10 @@ def call(answer: Callable[..., Any], *given: Any) -> Any:
 
 
 def checker(judge: Callable[..., str]) -> Callable[..., Verdict]:
-    """Make a checker of a function that calls `expect` and returns what to say of a right answer.
+    """Turn a function into a checker. It calls `expect`, and returns what to say to a right answer.
 
-    The checker takes the answer, then what the function needs to judge it. ``...`` is no answer,
-    and an error in the reader's own code is a hint, too: neither stops the notebook.
+    The checker takes the answer, then what the function needs to judge it. ``...`` counts as no
+    answer, and an error in the reader's code becomes a hint: neither stops the notebook.
     """
     @wraps(judge)
     def check(answer: Any, *facts: Any) -> Verdict:
@@ -61,7 +61,7 @@ def checker(judge: Callable[..., str]) -> Callable[..., Verdict]:
 
 
 def guess(yours: Any, actual: Any, unit: str = "") -> Verdict:
-    """How near a guess made before a run is: a number, or one of several words. ``None``: no guess.
+    """Say how close a guess came: a number, or one of several words. ``None`` means no guess.
 
     A number counts as right within a tenth of the actual one.
     """

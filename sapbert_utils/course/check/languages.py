@@ -28,7 +28,7 @@ def languages_1(average: Callable[[Array, Array], float]) -> str:
     expect(not np.isclose(given, 200 / 3), "Rank 0 isn't better than rank 1: it says that no "
            "candidate was right.")
     expect(np.isclose(given, 125 / 3), "One of my languages has five of six right and the other "
-           "none of two; your average of the two is another one.")
+           "none of two. Your result isn't the mean of these two shares.")
     alone = float(call(average, np.array([1, 1, 0, 2]), np.array(4 * ["FRE"])))
     expect(np.isclose(alone, 50), "With a single language, the average must be that language's own "
            "acc@1. Do you divide by a fixed number of languages?")
@@ -38,7 +38,7 @@ def languages_1(average: Callable[[Array, Array], float]) -> str:
 @checker
 def languages_2(answer: str, gold: Sequence[str], found: Sequence[str],
                 language: Sequence[str]) -> str:
-    """Judge the language whose acc@1 gains most points when the right block is right enough.
+    """Judge the language whose acc@1 gains most if an answer in the right block counts as right.
 
     ``gold`` and ``found`` are the codes of each mention and of its best candidate, ``language``
     names its language: (m,) each. A block is a code's first three characters.
@@ -57,9 +57,9 @@ def languages_2(answer: str, gold: Sequence[str], found: Sequence[str],
     expect(top or lat != gain.idxmin(), f"{lat} gains least of all. Which way round did you take "
            "the difference?")
     expect(top or lat != near.idxmax(), f"In {lat}, the largest share of *failures* stays in the "
-           "right block. I ask for points of accuracy, over all mentions.")
+           "right block. I'm asking for points of accuracy, over all mentions.")
     expect(top, f"{lat} gains {gain[lat]:.1f} points, and another language gains more.")
-    return f"{lat} gains {gain[lat]:.1f} points: so many of its errors stay within the block."
+    return f"{lat} gains {gain[lat]:.1f} points: that many of its errors stay within the block."
 
 
 @checker
@@ -74,7 +74,7 @@ def languages_3(centred: Callable[[Array, Array], Array]) -> str:
     before = vectors.copy()
     given = np.asarray(call(centred, vectors, language), dtype=float)
     expect(np.array_equal(vectors, before), "Your function changes the vectors that it is given. "
-           "Return new ones, and leave the old as they are.")
+           "Return new ones, and leave the old ones as they are.")
     expect(given.shape == vectors.shape, f"I gave {vectors.shape[0]} vectors of {vectors.shape[1]} "
            f"numbers, and got back an array of shape {given.shape}.")
     means = np.stack([before[language == lat].mean(0) for lat in language])

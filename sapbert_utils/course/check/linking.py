@@ -10,9 +10,9 @@ from .judging import call, checker, expect
 
 @checker
 def linking_1(mean_reciprocal_rank: Callable[[np.ndarray], float]) -> str:
-    """Judge ``mean_reciprocal_rank(first_hit)``: (q,) ranks from 1, 0: not found -> a share."""
+    """Judge ``mean_reciprocal_rank(first_hit)``: (q,) ranks from 1, 0 if not found -> a share."""
     def of(*ranks: int) -> float:
-        with np.errstate(divide="ignore", invalid="ignore"):  # a hint speaks of it
+        with np.errstate(divide="ignore", invalid="ignore"):  # a hint covers it
             return float(call(mean_reciprocal_rank, np.array(ranks)))
 
     top = of(1, 1)
@@ -40,14 +40,14 @@ def linking_2(rows: Any, by_cosine: np.ndarray, by_dot: np.ndarray) -> str:
     ``by_cosine`` and ``by_dot`` are the (q,) rows that cosine and the raw dot product put first.
     """
     found = rows if isinstance(rows, np.ndarray) else np.array(rows, dtype=object)
-    expect(found.shape == by_cosine.shape, f"One row of the dictionary for each of the "
-           f"{len(by_cosine):,} mentions, please: `search` returns a pair, whose first is "
+    expect(found.shape == by_cosine.shape, f"Give one row of the dictionary for each of "
+           f"the {len(by_cosine):,} mentions: `search` returns a pair, and its first part is "
            "(mentions, k).")
-    if np.mean(found == by_cosine) < 0.99:  # rounding may part two equal names
+    if np.mean(found == by_cosine) < 0.99:  # rounding may separate two equal names
         expect(np.mean(found == by_dot) < 0.99, "These are the winners of the raw dot product. A "
                "mention's length is the same for all its candidates: whose lengths matter?")
-        expect(False, "These are neither's winners. Each vector needs a length of one of its own: "
-               "look at the axis over which you take the norm.")
+        expect(False, "These win by neither similarity. Each vector needs length one by itself: "
+               "check the axis over which you take the norm.")
     return "Store unit vectors, and every dot-product index ranks by cosine."
 
 
@@ -69,10 +69,10 @@ def linking_3(one_draw: Callable[[np.ndarray, np.ndarray, np.random.Generator], 
     expect(max(two) <= 1, "A mean of differences is at most 1. Divide by the mentions that "
            "you've drawn.")
     expect(len(two) > 1, "All your draws give the same. Draw with replacement, and by `rng`.")
-    expect(two <= {0, 0.5, 1}, "Of two concepts, one gaining 1 everywhere and one 0, a draw can "
-           "give 0, ½ or 1 alone. Draw as many concepts as there are, each with all its mentions.")
+    expect(two <= {0, 0.5, 1}, "If one of two concepts gains 1 everywhere and the other 0, a draw "
+           "gives 0, ½ or 1. Draw as many concepts as there are, each with all its mentions.")
     expect(0.5 not in of([1, 0], [3, 1]), "Each concept weighs the same in your mean, however many "
-           "mentions it brings along.")
+           "mentions it has.")
     expect(of([1, 0, -1], [1, 1, 1]) <= {round(n / 3, 6) for n in range(-3, 4)}, "A concept that "
            "was drawn twice must count twice.")
     return "Mentions of one concept come and go together, so the interval gets wider."

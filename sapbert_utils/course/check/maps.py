@@ -30,7 +30,7 @@ def maps_1(by_chance: Callable[[Array], float]) -> str:
            "many other names? Then take the mean over names.")
     expect(np.isclose(float(call(by_chance, np.array([1, 1, 1]))), 1), "With a single concept, "
            "every neighbour is right, so chance must be 1.")
-    return "A measured purity says something only beside this number."
+    return "A measured purity means something only beside this number."
 
 
 @checker
@@ -51,7 +51,7 @@ def maps_2(r_precision: Callable[[Array, Array], Array]) -> str:
     expect(given.shape == labels.shape, f"I gave {len(labels)} names and got back an array of "
            f"shape {given.shape}.")
     expect(not np.allclose(given, same.mean(1)), "You look at all neighbours that you are given. "
-           "How many has a name of a concept with two names a right to?")
+           "How many should count for a name whose concept has two names?")
     expect(not np.allclose(given, same[:, :2].mean(1)), "That is the purity at k = 2, the same k "
            "for every name.")
     expect(not np.allclose(given, [row[: n + 1].mean() for row, n in zip(same, partners)]),
@@ -59,14 +59,14 @@ def maps_2(r_precision: Callable[[Array, Array], Array]) -> str:
     right = np.array([row[:n].mean() for row, n in zip(same, partners)])
     expect(not np.allclose(given, right * partners), "You count the right neighbours. Divide by "
            "the number of partners, so that every name can reach 1.")
-    expect(np.allclose(given, right), "Take name by name: count its partners, cut its list of "
+    expect(np.allclose(given, right), "Go name by name: count its partners, cut its list of "
            "neighbours there, and see what share of them is right.")
-    return "Now a name of a large concept can reach 1, too, and it has to bring all partners near."
+    return "Now a name of a large concept can reach 1, too, if all its partners are near."
 
 
 @checker
 def maps_3(answer: float, of_names: float, count: int) -> str:
-    """Judge the share of ten nearest neighbours that a map of noise keeps.
+    """Judge the share of the ten nearest neighbours that a map of noise keeps.
 
     ``of_names`` is the share that the map of real names keeps, ``count`` the number of rows.
     """
@@ -75,10 +75,10 @@ def maps_3(answer: float, of_names: float, count: int) -> str:
     expect(kept < 0.98, "A map that keeps everything? Compare the noise with its map, and not with "
            "itself.")
     expect(abs(kept - of_names) > 1e-6, "That's the share of the real names. Draw random vectors "
-           "of the same shape, make a map of them, and compare these two.")
+           "of the same shape, make a map of them, and compare the two.")
     expect(kept > 1.2 * chance, f"That's what chance gives ({chance:.1%}): the map belongs to "
            "other vectors. Draw the noise once, then use the same array twice.")
-    expect(kept < 0.9 * of_names, "So much can't be kept of noise. Is every number of your vectors "
+    expect(kept < 0.9 * of_names, "No map keeps so much of noise. Is every number of your vectors "
            "drawn independently, and are there as many rows as names?")
     return (f"{kept:.0%} for noise, {of_names:.0%} for names: where there is no structure, the map "
             "has little to keep, and draws something all the same.")

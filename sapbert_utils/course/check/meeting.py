@@ -18,8 +18,8 @@ def meeting_1(overlap_of: Callable[[str, str, int], float]) -> str:
     """Judge ``overlap_of(a, b, n)``: the Jaccard index of the strings' pieces of n characters."""
     expect(abs(call(overlap_of, "lazy eye", "lazy eye", 3) - 1) < 1e-9, "A string and itself share "
            "every piece, so their overlap is 1. What do you divide by?")
-    expect(abs(call(overlap_of, "Lazy Eye", "lazy eye", 3) - 1) < 1e-9, "Your overlap tells "
-           "capitals from small letters.")
+    expect(abs(call(overlap_of, "Lazy Eye", "lazy eye", 3) - 1) < 1e-9, "Your overlap "
+           "treats capitals and small letters as different.")
     expect(call(overlap_of, "a", "ab", 2) > 0, "'a' and 'ab' begin alike, and with n = 2 only the "
            "blank before them can show it. Where are the blanks?")
     expect(call(overlap_of, "xa", "ya", 2) > 0, "'xa' and 'ya' end alike, but your overlap doesn't "
@@ -53,14 +53,14 @@ def meeting_2(ceiling: Any, ranks: Mapping[str, np.ndarray]) -> str:
         "For those mentions all methods are right. One is enough.":
             [100 * first.all(axis=0).mean()],
         "That counts right names anywhere among the first ten. What does a 2 in ranks mean, "
-        "and what a 0?": [100 * (table > 0).any(axis=0).mean()],
+        "and what does a 0?": [100 * (table > 0).any(axis=0).mean()],
     }
     for hint, values in mistakes.items():
         wrong = any(abs(ceiling - value) <= 0.1 for value in values)
         expect(not wrong or abs(ceiling - right) <= 0.1, hint)
     expect(abs(ceiling - right) <= 0.1, "It can't be below the best method alone, nor above the "
            "sum of all of them. For each mention, ask whether any method has rank 1.")
-    return "Whatever picks among these methods' first answers can't get past it."
+    return "No choice among these methods' first answers can beat it."
 
 
 @checker
@@ -78,4 +78,4 @@ def meeting_3(first_concepts: Callable[[Sequence[str], int], Sequence[str]]) -> 
     expect(found == ["A", "B", "C"], "'A|B' stands for two concepts, A and B.")
     expect(list(call(first_concepts, ["A", "B|C"], 2)) == ["A", "B"], "A candidate with several "
            "concepts can make your list longer than k.")
-    return "Names are what the search finds, and concepts are what its reader wants."
+    return "The search finds names, but its reader wants concepts."

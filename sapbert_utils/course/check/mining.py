@@ -18,7 +18,7 @@ def mining_1(keeps: Callable[[float, float, float], bool]) -> str:
     expect(call(keeps, 0.4, 0.5, 0.2), "Your rule keeps only negatives that are nearer than the "
            "positive. What is the margin for?")
     expect(not call(keeps, 0.4, 0.5, 0.05), "The margin changes nothing in your rule.")
-    return "A triplet goes only once its negative is farther than its positive by the margin."
+    return "A triplet is dropped only if its negative is farther than its positive by the margin."
 
 
 @checker
@@ -41,15 +41,15 @@ def mining_2(flagged: Callable[[list[str], np.ndarray, dict[str, set[str]]], Any
            "concept, as they should, and so does a name with itself.")
     share = [bool(concepts_of[names[i]] & concepts_of[names[j]]) for i, j in np.argwhere(found)]
     expect(all(share), "Your table flags two names that share no concept at all.")
-    expect(found[0, 1] or found[1, 0], "One name of a pair stands under its own concept and under "
-           "the other's as well, and your table misses it.")
+    expect(found[0, 1] or found[1, 0], "One name of a pair belongs to the other's concept as well "
+           "as to its own, and your table misses it.")
     expect((found == found.T).all(), "Either name of a pair can be the anchor, and your table has "
            "the pair only once.")
-    expect(found[0, 5], "The same string stands in the batch twice, under two labels. That is the "
+    expect(found[0, 5], "The same string is in the batch twice, under two labels. That's the "
            "worst false negative, and your table misses it.")
     expect(found[2, 3], "Two names can share a concept that is the label of neither.")
     expect(found[4, 5], "Your table misses a pair. Compare every name with every other.")
-    return "The labels of a batch say who is pushed; only the terminology says who should not be."
+    return "A batch's labels say who is pushed; only the terminology says who shouldn't be."
 
 
 def _mine(distance: np.ndarray, labels: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +63,7 @@ def _mine(distance: np.ndarray, labels: np.ndarray, margin: float) -> tuple[np.n
 
 @checker
 def mining_3(only_whole: Callable[[np.ndarray, np.ndarray, list[int], float], int]) -> str:
-    """Judge ``only_whole(distance, labels, half, margin)``: what does a half batch not find?
+    """Judge ``only_whole(distance, labels, half, margin)``: what does a half batch miss?
 
     It gets distances (n, n), labels (n,) and the rows of the half. It returns how many (anchor,
     other name) inside the half are kept in the whole batch, but not in the half alone.
@@ -89,6 +89,6 @@ def mining_3(only_whole: Callable[[np.ndarray, np.ndarray, list[int], float], in
                "never sees that name.")
         expect(found not in (positive, negative), "You count one kind of pair. The miner returns "
                "two tables.")
-        expect(found == positive + negative, "The number is another. Mine the half's own rows and "
+        expect(found == positive + negative, "That isn't the number. Mine the half's own rows and "
                f"columns with the same margin as the whole, here {margin:g}.")
     return "A half misses hard pairs, and never finds one that the whole batch would drop."

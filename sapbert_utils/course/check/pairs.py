@@ -12,7 +12,7 @@ from .judging import call, checker, expect
 
 @checker
 def pairs_1(count_pairs: Callable[[Sequence[int], int], int]) -> str:
-    """Judge ``count_pairs(sizes, cap)``: pairs of concepts with so many names, capped for each."""
+    """Judge ``count_pairs(sizes, cap)``: pairs of concepts with these many names, each capped."""
     expect(call(count_pairs, [4], 50) != 16, "Four names make 16 pairs only if a name goes with "
            "itself, too.")
     expect(call(count_pairs, [4], 50) != 12, "You count each pair in both orders.")
@@ -43,7 +43,7 @@ def pairs_2(nameless: Any, names: pd.DataFrame) -> str:
     mistakes = {
         "That's the number of ambiguous names. Ask for concepts.":
             names["name"][shared].nunique(),
-        "That's the number of rows that leave. Ask for concepts.": shared.sum(),
+        "That's the number of rows that are dropped. Ask for concepts.": shared.sum(),
         "Those concepts lose a name, but some keep another one.": names["cui"][shared].nunique(),
         "Those concepts still have a name. Which have none?": (clear > 0).sum(),
         "Those concepts make no pair. One name is enough to be linked to.": (clear < 2).sum(),
@@ -57,7 +57,7 @@ def pairs_2(nameless: Any, names: pd.DataFrame) -> str:
 
 @checker
 def pairs_3(leaks: Callable[[Sequence[str], set[str]], Sequence[str]]) -> str:
-    """Judge ``leaks(names, held)``: names that are held-out strings but for order and marks."""
+    """Judge ``leaks(names, held)``: held-out strings, whatever the order, case and punctuation."""
     held = {"large feet", "red blood cell and red nose"}
     expect("large feet" in call(leaks, ["large feet"], held), "A name that equals a held-out "
            "string leaks as well.")
@@ -71,8 +71,8 @@ def pairs_3(leaks: Callable[[Sequence[str], set[str]], Sequence[str]]) -> str:
            "the held-out string.")
     expect(not call(leaks, ["fleet gear"], held), "You compare letters, not words: 'fleet gear' "
            "has the letters of 'large feet'.")
-    expect(not call(leaks, ["red blood cell and nose"], held), "A word that stands twice in the "
-           "held-out string has to stand twice in the name.")
+    expect(not call(leaks, ["red blood cell and nose"], held), "A word that occurs twice in the "
+           "held-out string has to occur twice in the name.")
     names = ["feet, large", "flat feet", "large feet!", "nose, red, and red blood cell"]
     right = [n for n in names if sorted(re.findall(r"\w+", n)) in [sorted(h.split()) for h in held]]
     expect(sorted(call(leaks, names, held)) == sorted(right), "Return the names as they were "

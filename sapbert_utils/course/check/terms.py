@@ -16,21 +16,21 @@ def terms_1(looked_up: Found, mentions: Sequence[str] = (), measured: Sequence[s
     """Judge ``looked_up(mentions, names)``: the mentions that are names, whatever their capitals.
 
     Args:
-        mentions: of the chapter; a right function counts them in the two indexes.
+        mentions: the chapter's; a right function is asked to count them in two indexes.
         measured: the names of the index that the chapter measures.
         for_use: the names of the index that has the layperson names.
     """
     found = call(looked_up, ["wide nose", "heart attack", "Nose Bleed", "runny nose", "attack"],
                  ["wide nose", "Heart attack", "nose bleed"])
     expect(not isinstance(found, str) and np.iterable(found),
-           "Give the mentions themselves, in a list, and not how many they are.")
+           "Give a list of the mentions themselves, not how many there are.")
     given = {str(mention) for mention in found}
-    expect("runny nose" not in given, "'runny nose' is no name of the toy index, and yours "
-           "finds it.")
+    expect("runny nose" not in given, "'runny nose' isn't a name of the toy index, but your "
+           "function finds it.")
     expect("attack" not in given, "A part of a name isn't the name: 'attack' was found, because "
            "the toy index has 'Heart attack'.")
-    expect("wide nose" in given, "'wide nose' stands in the toy index letter by letter, and yours "
-           "doesn't find it.")
+    expect("wide nose" in given, "'wide nose' is in the toy index, letter by letter, but your "
+           "function doesn't find it.")
     expect(given & {"heart attack", "Heart attack"}, "The toy index has 'Heart attack', and "
            "'heart attack' isn't found. The encoder sees both in lower case.")
     expect(given & {"Nose Bleed", "nose bleed"}, "A mention can have capitals, too: 'Nose Bleed' "
@@ -46,7 +46,7 @@ def terms_1(looked_up: Found, mentions: Sequence[str] = (), measured: Sequence[s
 
 @checker
 def terms_2(answer: float, scores: np.ndarray, rights: np.ndarray, answerable: int) -> str:
-    """Judge a threshold: has it the best F0.5?
+    """Judge a threshold: does it have the best F0.5?
 
     Args:
         scores: of the first answers, (n,).
@@ -54,8 +54,8 @@ def terms_2(answer: float, scores: np.ndarray, rights: np.ndarray, answerable: i
         answerable: the number of mentions that have a concept.
     """
     expect(isinstance(answer, (int, float, np.number)), "Give one number: the threshold.")
-    expect(-1 <= answer <= 1, "No cosine is that large. Is it a place in the grid, and not the "
-           "threshold that stands there?")
+    expect(-1 <= answer <= 1, "No cosine is that large. Did you give a place in the grid, and not "
+           "the threshold at that place?")
     grid = np.unique(scores)
     rates = np.array([_rates(scores, rights, answerable, t) for t in grid])
     mine = _rates(scores, rights, answerable, float(answer))
@@ -92,7 +92,7 @@ def terms_3(stay: Share, queries: np.ndarray | None = None,
     """Judge ``stay(queries, vectors, stored)``: the share of queries that keep their first answer.
 
     Args:
-        queries: of the chapter, (q, d); with them a right function measures two ways of storing.
+        queries: the chapter's, (q, d); a right function measures two ways of storing with them.
         vectors: of the chapter's names, (n, d) float32.
     """
     rng = np.random.default_rng(0)
@@ -104,14 +104,14 @@ def terms_3(stay: Share, queries: np.ndarray | None = None,
     expect(same <= 1, "Give a share, from 0 to 1.")
     expect(same != 0, "That's the share of the answers that change.")
     expect(same == 1, "When the vectors are stored as they are, every answer stays.")
-    expect(found < 1, "Cut to their signs, the toy's vectors change some answers, and yours sees "
-           "no change. Does it search in stored at all?")
+    expect(found < 1, "Cutting the toy's vectors to their signs changes some answers, but your "
+           "function sees no change. Does it search in stored at all?")
     answers = [[np.argmax(asked @ (v / length).T, axis=1)
                 for length in (np.linalg.norm(v, axis=1, keepdims=True), 1)]
                for v in (names, coarse)]
     (cosine, product), (cosine_coarse, product_coarse) = answers
     expect(not np.isclose(found, np.mean(product == product_coarse)),
-           "In yours, long vectors win. The score is the cosine.")
+           "In your function, long vectors win. The score is the cosine.")
     expect(np.isclose(found, np.mean(cosine == cosine_coarse)), "For every query, compare the row "
            "that is nearest in vectors with the row that is nearest in stored.")
     if queries is None or vectors is None:

@@ -17,14 +17,14 @@ def training_1(factor: Callable[[int, int], float]) -> str:
         expect(curve.max() - curve.min() > 0.01, "Your factor never changes: that is the constant "
                "schedule of the paper.")
         expect(curve.min() >= -0.001, "Your factor falls below zero: a step would go backwards.")
-        expect(0.95 <= curve.max() <= 1.02, "At its highest the factor is 1, the rate itself. "
+        expect(0.95 <= curve.max() <= 1.02, "At its highest, the factor is 1: the full rate. "
                f"Yours reaches {curve.max():.2f}.")
         expect(curve[0] < 0.2, "Your run begins with the full rate. What are the first steps for?")
         expect(abs(top - end) <= 0.02 * steps, f"Of {steps} steps, yours is highest at step {top}. "
                "How long is a tenth?")
         expect(curve[-1] < 0.05, "The last step should hardly move the weights: fall to zero.")
         expect(abs(curve[end // 2] - 0.5) < 0.1 and abs(curve[(end + steps) // 2] - 0.5) < 0.1,
-               "The ends are right, and the way between them is not straight.")
+               "The ends are right, but the way between them is not straight.")
     return "The first steps are careful, and the last ones settle."
 
 
@@ -43,12 +43,12 @@ def training_2(answer: tuple[int, int, bool]) -> str:
     expect(negatives == 24, "Each of the six points is an anchor. How many points are of other "
            "concepts, and which of them are dropped?")
     expect(not moves, "The pairs are right. Now print the gradient, or the points after a step: "
-           "into which direction could equal vectors be pushed?")
-    return "Every pair is kept, and none has a direction: a collapse doesn't mend itself."
+           "in which direction could equal vectors be pushed?")
+    return "Every pair is kept, but none has a direction: a collapse doesn't repair itself."
 
 
 def _toy(words: int, each: int) -> pd.DataFrame:
-    """Pairs in random order: for each word some concepts, of each three pairs."""
+    """Pairs in random order: some concepts for each word, and three pairs for each concept."""
     rows = [(f"C{word:02}{number:02}", f"w{word} kind{number}", f"other{pair} of {word} {number}")
             for word in range(words) for number in range(each) for pair in range(3)]
     table = pd.DataFrame(rows, columns=["cui", "name1", "name2"])
@@ -73,7 +73,7 @@ def training_3(look_alikes: Callable[[pd.DataFrame, int], pd.DataFrame]) -> str:
     rows = list(found[["cui", "name1", "name2"]].itertuples(index=False, name=None))
     expect(known.issuperset(rows), "Your batch has rows that the table doesn't have. Keep the two "
            "names of a pair together, with their concept.")
-    expect(found["cui"].is_unique, "A concept is in your batch twice. Two of its names are no "
+    expect(found["cui"].is_unique, "A concept is in your batch twice. Two of its names aren't a "
            "negative pair: take one row of each concept.")
     alike = _alike(found["name1"])
     expect(alike > 2 * _alike(pairs.drop_duplicates("cui")["name1"]), "The names of your batch are "

