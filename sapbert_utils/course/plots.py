@@ -25,11 +25,16 @@ STYLE = {"figure.dpi": 110, "figure.facecolor": "white", "axes.spines.top": Fals
 
 def _figure(title: str, width: float = 8.0, height: float = 4.5,
             panels: Collection[str] = ()) -> tuple[Figure, list[Axes]]:
-    """Make a figure with one panel, or with one for each name of ``panels``."""
-    columns = len(panels) or 1
+    """Make a figure with one place to draw, or one of this size for each name of ``panels``.
+
+    More than three panels stand in two columns, a little smaller.
+    """
+    count = len(panels) or 1
+    columns, scale = (count, 1.0) if count <= 3 else (2, 0.8)
+    rows = -(-count // columns)
     with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
+        figure = Figure((columns * width * scale, rows * height * scale), layout="constrained")
+        axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
     for axis, name in zip(axes, panels):
         axis.set_title(name, fontsize=11)
@@ -142,10 +147,11 @@ def matrices(panels: Mapping[str, np.ndarray], title: str, kinds: Sequence[str],
     Whole numbers become coloured cells: white for 0, and the colours of ``kinds`` from 1 on. Other
     numbers run from light to dark, with a colour bar named ``label``.
     """
-    figure, axes = _figure(title, 0.9 + 3.6 * len(panels), 4.5, panels)
+    figure, axes = _figure(title, 4.0, 4.8, panels)
     shades = ["white", COLOURS[0], COLOURS[4], *COLOURS[5:]]
     palette = colors.ListedColormap(shades[: len(kinds) + 1])
     for axis, values in zip(axes, panels.values()):
+        axis.set(xlabel="the other name", ylabel="anchor")
         if np.issubdtype(values.dtype, np.integer):
             top = len(kinds) + 0.5  # half way to the next number, so that each gets its own colour
             axis.imshow(values, cmap=palette, vmin=-0.5, vmax=top, interpolation="nearest")
@@ -163,7 +169,7 @@ def maps(panels: Mapping[str, np.ndarray], groups: Sequence[str], title: str,
 
     There may be eight groups besides ``BACKGROUND``. The captions go below the panels.
     """
-    figure, axes = _figure(title, 5.2 * len(panels), 5.6, panels)
+    figure, axes = _figure(title, 5.2, 5.6, panels)
     group_of = np.asarray(groups)
     shown = [group for group in dict.fromkeys(group_of.tolist()) if group != BACKGROUND]
     if len(shown) > len(COLOURS):
