@@ -65,3 +65,14 @@ def test_a_linter_finds_nothing(prose, tmp_path):
 def test_nothing_reads_translated(prose):
     whole = {path.name: path.read_text(encoding="utf-8") for path in prose.iterdir()}
     assert [(name, words) for name, text in whole.items() for words in TRANSLATED if words in text] == []
+
+
+def test_the_teachers_guide_sends_nobody_to_a_section_that_is_not_there():
+    sections = {line.lstrip("# ").strip() for path in NOTEBOOKS.glob("0*.ipynb")
+                for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "markdown"
+                for line in "".join(cell["source"]).splitlines() if line.startswith("#")}
+    guide = re.sub(r"\s+", " ", (REPOSITORY / "docs" / "teaching.md").read_text(encoding="utf-8"))
+    named = {name for name in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", guide) if re.match(r"[A-Z\d]", name)}
+    assert len(named) > 30 and named - sections == {"Narrow nose", "Jaccard", "Levenshtein"}
+    figures = {path.name for path in (REPOSITORY / "figures").glob("*.png")}
+    assert set(re.findall(r"`(\d\d_\w+\.png)`", guide)) <= figures
