@@ -25,10 +25,7 @@ STYLE = {"figure.dpi": 110, "figure.facecolor": "white", "axes.spines.top": Fals
 
 def _figure(title: str, width: float = 8.0, height: float = 4.5,
             panels: Collection[str] = ()) -> tuple[Figure, list[Axes]]:
-    """Make a figure with one place to draw, or one of this size for each name of ``panels``.
-
-    More than three panels stand in two columns, a little smaller.
-    """
+    """Make a figure with one place to draw, or one for each panel (over three: two by two)."""
     count = len(panels) or 1
     columns, scale = (count, 1.0) if count <= 3 else (2, 0.8)
     rows = -(-count // columns)
@@ -81,10 +78,9 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title:
 
 
 def _logarithmic(axes: Axes, *which: str) -> None:
-    """Logarithmic axes with ticks that read 1, 2, 5, 10."""
-    for axis in which:
-        axes.set(**{f"{axis}scale": "log"})
-        of = axes.xaxis if axis == "x" else axes.yaxis
+    """Make axes logarithmic, with ticks that read 1, 2, 5, 10."""
+    for of in (getattr(axes, f"{axis}axis") for axis in which):
+        of.axes.set(**{f"{of.axis_name}scale": "log"})
         of.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         of.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
         of.set_minor_locator(ticker.NullLocator())

@@ -43,8 +43,7 @@ def publish(notebooks: Sequence[Notebook], profile: Profile, figures: Path, say:
     for notebook in solutions:
         run_solution(notebook, profile, say)
     texts = {n.path: published(n, profile) for n in [*notebooks, *solutions]}
-    pictures = [{name: results["figures"][name] for name in results["gallery"]}
-                for results in read_results(notebooks, profile)]
+    pictures = [{n: r["figures"][n] for n in r["gallery"]} for r in read_results(notebooks, profile)]
     texts[figures / "README.md"] = _gallery(notebooks, pictures, profile)
     for path, text in texts.items():
         with whole_file(path) as partial:

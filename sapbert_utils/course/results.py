@@ -99,9 +99,8 @@ class Run:
     def figure(self, figure: "Figure", name: str, alt: str, gallery: bool = True) -> None:
         """Save ``figures/<name>.png`` and show it in the notebook, with its alternative text.
 
-        A later figure of the same name replaces the earlier one on the page. A figure for the
-        ``gallery`` is also saved at the width of a slide, in ``figures/slides``; publishing a run
-        copies these to the repository's figures.
+        A later figure of the same name replaces the earlier one on the page. For the ``gallery``,
+        it is also saved as wide as a slide, in ``figures/slides``, which publishing copies.
         """
         import PIL.Image
         from IPython.display import Image, display

@@ -25,6 +25,8 @@ def test_meeting_1(judged):
         "swap places": lambda a, b, n: len({*pieces(a, n)} & {*pieces(b, n)}) / len(
             {*pieces(a, n)}),
         "Your n changes nothing": lambda a, b, n: jaccard(pieces(a, 2), pieces(b, 2)),
+        "counts a piece that both": lambda a, b, n: 2 * len({*pieces(a, n)} & {*pieces(b, n)}) / (
+            len({*pieces(a, n)}) + len({*pieces(b, n)})),
         "is off": lambda a, b, n: jaccard(pieces(a, n), pieces(b, n)) ** 2,
     })
 

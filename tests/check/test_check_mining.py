@@ -12,6 +12,7 @@ def test_mining_1(judged):
         "What is the margin for": lambda p, n, margin: n - p <= -margin,
         "changes nothing": lambda p, n, margin: n - p <= 0.2,
         "far beyond the positive": lambda p, n, margin: True,
+        "by exactly the margin": lambda p, n, margin: n - p < margin,
     })
 
 

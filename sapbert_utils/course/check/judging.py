@@ -70,8 +70,9 @@ def guess(yours: Any, actual: Any, unit: str = "") -> Verdict:
     if isinstance(actual, str):
         right = str(yours).strip().lower() == actual.strip().lower()
         return Verdict(right, f"{'✓' if right else '✗'} You said {yours}; it's {actual}.")
-    off = abs(yours - actual)
-    right = off <= 0.1 * abs(actual)
-    mark = "✓" if right else "✗"
-    return Verdict(right, f"{mark} You said {yours:g}{unit}; it's {actual:.3g}{unit}, so you're "
-                          f"{off:.2g}{unit} off.")
+    right = abs(yours - actual) <= 0.1 * abs(actual)
+    said, is_, off = (f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+                      for x in (yours, actual, abs(yours - actual)))
+    apart = " points" if unit == " %" else unit  # 14 % would read as a part of the actual value
+    return Verdict(right, f"{'✓' if right else '✗'} You said {said}{unit}; it's {is_}{unit}, "
+                          f"so you're {off}{apart} off.")

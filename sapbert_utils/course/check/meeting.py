@@ -29,8 +29,10 @@ def meeting_1(overlap_of: Callable[[str, str, int], float]) -> str:
     expect(call(overlap_of, "wide nose", "broad nose", 2) != call(
         overlap_of, "wide nose", "broad nose", 4), "Your n changes nothing.")
     for a, b, n in (("wide nose", "broad nose", 3), ("runny nose", "rhinorrhea", 2)):
-        one, other = _pieces(a, n), _pieces(b, n)
-        expect(abs(call(overlap_of, a, b, n) - len(one & other) / len(one | other)) < 1e-9,
+        one, other, found = _pieces(a, n), _pieces(b, n), call(overlap_of, a, b, n)
+        expect(abs(found - 2 * len(one & other) / (len(one) + len(other))) > 1e-9, "Your divisor "
+               "counts a piece that both strings have twice.")
+        expect(abs(found - len(one & other) / len(one | other)) < 1e-9,
                f"The value for {a!r}, {b!r} and n = {n} is off. Count each different piece once.")
     return "Short pieces are shared more often, and more often by chance."
 

@@ -18,7 +18,9 @@ def mining_1(keeps: Callable[[float, float, float], bool]) -> str:
     expect(call(keeps, 0.4, 0.5, 0.2), "Your rule keeps only negatives that are nearer than the "
            "positive. What is the margin for?")
     expect(not call(keeps, 0.4, 0.5, 0.05), "The margin changes nothing in your rule.")
-    return "A triplet is dropped only if its negative is farther than its positive by the margin."
+    expect(call(keeps, 0.25, 0.5, 0.25), "A negative that is farther by exactly the margin stays. "
+           "Your rule drops it.")
+    return "A triplet goes only if its negative is farther than its positive by more than the margin."
 
 
 @checker
