@@ -70,6 +70,8 @@ def guess(yours: Any, actual: Any, unit: str = "") -> Verdict:
     if isinstance(actual, str):
         right = str(yours).strip().lower() == actual.strip().lower()
         return Verdict(right, f"{'✓' if right else '✗'} You said {yours}; it's {actual}.")
+    if isinstance(yours, str):
+        return Verdict(None, f"○ {yours!r} is a text. Guess a number, without quotes.")
     right = abs(yours - actual) <= 0.1 * abs(actual)
     said, is_, off = (f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
                       for x in (yours, actual, abs(yours - actual)))
