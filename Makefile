@@ -45,13 +45,12 @@ reproduce: $(INSTALLED)
 
 test: $(INSTALLED)
 	@echo "Testing: modules, style, the smoke chain, then every cell of every notebook with the smoke profile"
-	@# run two files at a time, on one thread each, because most tests wait for imports and kernels;
-	@# start with the longest. The notebooks then start from what the smoke chain left, also two at a time.
-	@# Without it, run them in order, because they read each other's results. Pytest ends with 5 if
-	@# ARGS chose none of its tests, which is fine for one of the two runs, but not for both
+	@# run two files at a time, on one thread each, because most tests wait for imports and kernels, and
+	@# the longest first (tests/conftest.py). The notebooks start from what the smoke chain left, also
+	@# two at a time; without it, in order, because they read each other's results. Pytest ends with 5
+	@# if ARGS chose none of its tests, which is fine for one of the two runs, but not for both
 	@tests=0; export SMOKE_RUNS=$$(mktemp -d) OMP_NUM_THREADS=1; trap 'rm -rf "$$SMOKE_RUNS"' EXIT; \
-	$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-		tests/test_smoke_chain.py tests/test_paper_profile.py tests $(ARGS) || tests=$$?; \
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder tests $(ARGS) || tests=$$?; \
 	[ $$tests -eq 0 ] || [ $$tests -eq 5 ] || exit $$tests; \
 	together="-n $(JOBS) --dist loadfile"; \
 	[ -d "$$SMOKE_RUNS/smoke" ] || { together=; unset SMOKE_RUNS OMP_NUM_THREADS; }; \

@@ -23,6 +23,13 @@ run = Run("{stem}", profile, seed)
 profile.data.mkdir(parents=True, exist_ok=True)'''
 
 
+LONGEST = ("test_smoke_chain.py", "test_paper_profile.py")  # minutes each: at the end, one would run alone
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
     """No variable of the caller reaches a test; runs go to the test's own folder."""
