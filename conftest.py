@@ -1,7 +1,8 @@
-"""With ``--nbval-lax`` every notebook runs with the smoke profile, into a folder of its own that goes afterwards.
+"""With ``--nbval-lax`` every notebook runs on smoke, into a folder that goes afterwards.
 
-``SMOKE_RUNS`` names the folder of a finished smoke run: each notebook then starts from what that run wrote, and several
-can run at once. Without it they must run in order, because each reads what those before it wrote.
+``SMOKE_RUNS`` names the folder of a finished smoke run: each notebook then starts from what that
+run wrote, and several can run at once. Without it they must run in order, because each reads what
+those before it wrote.
 """
 
 import os
@@ -24,9 +25,11 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    finished, stem = os.environ.get("SMOKE_RUNS"), item.path.stem
-    if FOLDER and finished and not (place := Path(FOLDER, stem)).exists():  # the kernel starts after this
-        # links cost no disk, and files are replaced whole, so no notebook sees what another one writes
+    finished = os.environ.get("SMOKE_RUNS")
+    # the folder's name, too, because worked answers have the names of the notebooks
+    place = Path(FOLDER or "", item.path.parent.name, item.path.stem)
+    if FOLDER and finished and not place.exists():  # the kernel starts after this
+        # links cost no disk; what two notebooks write, the course replaces whole
         shutil.copytree(finished, place, copy_function=os.link)
         os.environ["SAPBERT_RUNS"] = str(place)
 

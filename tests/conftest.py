@@ -23,7 +23,8 @@ run = Run("{stem}", profile, seed)
 profile.data.mkdir(parents=True, exist_ok=True)'''
 
 
-LONGEST = ("test_smoke_chain.py", "test_paper_profile.py")  # minutes each: at the end, one would run alone
+# minutes each: at the end, one of them would run alone
+LONGEST = ("test_smoke_chain.py", "test_paper_profile.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -69,10 +69,12 @@ def test_nothing_reads_translated(prose):
 
 def test_the_teachers_guide_sends_nobody_to_a_section_that_is_not_there():
     sections = {line.lstrip("# ").strip() for path in NOTEBOOKS.glob("0*.ipynb")
-                for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "markdown"
-                for line in "".join(cell["source"]).splitlines() if line.startswith("#")}
+                for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+                for line in "".join(cell["source"]).splitlines()
+                if cell["cell_type"] == "markdown" and line.startswith("#")}
     guide = re.sub(r"\s+", " ", (REPOSITORY / "docs" / "teaching.md").read_text(encoding="utf-8"))
-    named = {name for name in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", guide) if re.match(r"[A-Z\d]", name)}
+    italic = re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", guide)
+    named = {name for name in italic if re.match(r"[A-Z\d]", name)}
     assert len(named) > 30 and named - sections == {"Narrow nose", "Jaccard", "Levenshtein"}
     figures = {path.name for path in (REPOSITORY / "figures").glob("*.png")}
     assert set(re.findall(r"`(\d\d_\w+\.png)`", guide)) <= figures

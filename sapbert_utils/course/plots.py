@@ -18,9 +18,8 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # for readers who can't tell the colours apart
 BACKGROUND = "other"  # the group of a map's names that are drawn small and grey
-STYLE = {"figure.dpi": 110, "figure.facecolor": "white", "axes.spines.top": False,
-         "axes.spines.right": False, "axes.labelsize": 10, "font.size": 10,
-         "font.sans-serif": ["DejaVu Sans"]}
+STYLE = {"figure.dpi": 110, "figure.facecolor": "white", "axes.spines.top": False, "font.size": 10,
+         "axes.spines.right": False, "axes.labelsize": 10, "font.sans-serif": ["DejaVu Sans"]}
 
 
 def _figure(title: str, width: float = 8.0, height: float = 4.5,
@@ -79,11 +78,11 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title:
 
 def _logarithmic(axes: Axes, *which: str) -> None:
     """Make axes logarithmic, with ticks that read 1, 2, 5, 10."""
-    for of in (getattr(axes, f"{axis}axis") for axis in which):
-        of.axes.set(**{f"{of.axis_name}scale": "log"})
-        of.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        of.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
-        of.set_minor_locator(ticker.NullLocator())
+    axes.set(**{f"{name}scale": "log" for name in which})
+    for axis in (getattr(axes, f"{name}axis") for name in which):
+        axis.set(major_locator=ticker.LogLocator(subs=(1, 2, 5)),
+                 major_formatter=ticker.StrMethodFormatter("{x:,g}"),
+                 minor_locator=ticker.NullLocator())
 
 
 def histograms(groups: Mapping[str, Sequence[float]], title: str, xlabel: str,

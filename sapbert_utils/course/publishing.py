@@ -43,7 +43,8 @@ def publish(notebooks: Sequence[Notebook], profile: Profile, figures: Path, say:
     for notebook in solutions:
         run_solution(notebook, profile, say)
     texts = {n.path: published(n, profile) for n in [*notebooks, *solutions]}
-    pictures = [{n: r["figures"][n] for n in r["gallery"]} for r in read_results(notebooks, profile)]
+    ran = read_results(notebooks, profile)
+    pictures = [{name: of["figures"][name] for name in of["gallery"]} for of in ran]
     texts[figures / "README.md"] = _gallery(notebooks, pictures, profile)
     for path, text in texts.items():
         with whole_file(path) as partial:

@@ -106,8 +106,9 @@ class Run:
         from IPython.display import Image, display
 
         path = self.profile.figures / f"{name}.png"
-        slide = self.profile.figures / "slides" / path.name
-        resolutions = {path: figure.dpi} | ({slide: SLIDE / figure.get_figwidth()} if gallery else {})
+        resolutions = {path: figure.dpi}
+        if gallery:
+            resolutions[path.parent / "slides" / path.name] = SLIDE / figure.get_figwidth()
         for place, dpi in resolutions.items():
             picture = io.BytesIO()
             figure.savefig(picture, dpi=dpi)

@@ -22,8 +22,10 @@ def test_an_answer_is_right_wrong_missing_or_broken():
 
 def test_a_guess_is_told_how_near_it_was():
     assert check.guess(None, 5).right is None
-    assert repr(check.guess(30, 25, " %")) == "✗ You said 30 %; it's 25 %, so you're 5 points off."
-    assert repr(check.guess(1500, 0, " names")) == "✗ You said 1,500 names; it's 0 names, so you're 1,500 names off."
+    assert check.guess(30, 25, " %").text == (
+        "✗ You said 30 %; it's 25 %, so you're 5 points off.")
+    assert repr(check.guess(1500, 0, " names")) == (
+        "✗ You said 1,500 names; it's 0 names, so you're 1,500 names off.")
     assert check.guess(26, 25).right and check.guess("The Miner ", "the miner").right
     assert check.guess("pooling", "the miner").right is False
     assert check.guess("4", 3).right is None and "without quotes" in check.guess("4", 3).text

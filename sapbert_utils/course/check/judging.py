@@ -51,8 +51,7 @@ def checker(judge: Callable[..., str]) -> Callable[..., Verdict]:
                 raise _NoAnswer
             return Verdict(True, f"✓ Right. {judge(answer, *facts)}")
         except _NoAnswer:
-            return Verdict(None, "○ No answer yet: put yours where the dots are, "
-                                 "and run the cell.")
+            return Verdict(None, "○ No answer yet: put yours where the dots are, and run the cell.")
         except _Mistake as mistake:
             return Verdict(False, f"✗ Not yet. {mistake}")
         except Exception as error:  # whatever the reader's code raises

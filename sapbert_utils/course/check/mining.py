@@ -20,7 +20,7 @@ def mining_1(keeps: Callable[[float, float, float], bool]) -> str:
     expect(not call(keeps, 0.4, 0.5, 0.05), "The margin changes nothing in your rule.")
     expect(call(keeps, 0.25, 0.5, 0.25), "A negative that is farther by exactly the margin stays. "
            "Your rule drops it.")
-    return "A triplet goes only if its negative is farther than its positive by more than the margin."
+    return "A triplet goes only if its negative is farther by more than the margin."
 
 
 @checker
